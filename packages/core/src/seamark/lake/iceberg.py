@@ -1,0 +1,151 @@
+"""A LakeTable over pyiceberg: one load, one commit request, never pyiceberg's own retry.
+
+pyiceberg 0.12 retries a stale commit by default and lands it, with the offset properties of
+the stale attempt; its clean-up can delete manifests of a commit that landed although the
+answer was lost. So the change is staged on a transaction that is never committed itself:
+updates and requirements are taken from it and sent in one `Catalog.commit_table`. Private
+names used here (`_updates`, `_requirements`, `_fast_append`-like producers) are pinned by
+tests/integration/test_pyiceberg_contract.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import requests
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    CommitStateUnknownException,
+    NoSuchTableError,
+    RESTError,
+    ServerError,
+    ServiceUnavailableError,
+)
+from pyiceberg.expressions import In
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
+
+from seamark.lake import checkpoint
+from seamark.lake.datafiles import write_data_files
+from seamark.lake.errors import CatalogUnavailable, CommitConflict, CommitUnknown, TableMissing
+from seamark.lake.view import Change, SnapshotView, TableView
+
+# What an unreachable catalog or store looks like through pyiceberg: its HTTP session's
+# errors, 5xx answers, and the operating system's errors out of pyarrow's file systems.
+_UNREACHABLE = (requests.RequestException, ServerError, ServiceUnavailableError, OSError)
+
+
+class IcebergTable:
+    """The table `namespace.name` of a pyiceberg catalog."""
+
+    def __init__(self, catalog: Catalog, namespace: str, name: str) -> None:
+        self._catalog = catalog
+        self._identifier = (namespace, name)
+
+    def load(self) -> TableView:
+        try:
+            return view_of(self._catalog.load_table(self._identifier))
+        except NoSuchTableError as error:
+            raise TableMissing(f"table {'.'.join(self._identifier)} is not in the catalog") from error
+        except _UNREACHABLE as error:
+            raise CatalogUnavailable(f"loading {'.'.join(self._identifier)}: {_brief(error)}") from error
+        except RESTError as error:
+            raise CatalogUnavailable(f"loading {'.'.join(self._identifier)}: {_brief(error)}") from error
+
+    def write_rows(self, view: TableView, rows: pa.Table) -> Sequence[Any]:
+        table: Table = view.handle
+        try:
+            return write_data_files(table, rows)
+        except OSError as error:
+            raise CatalogUnavailable(
+                f"writing data files below {table.location()}: {_brief(error)}"
+            ) from error
+
+    def commit(self, view: TableView, change: Change) -> None:
+        table: Table = view.handle
+        try:
+            transaction = Transaction(table, autocommit=False)
+            transaction.set_properties(dict(change.properties))
+            if change.drop_properties:
+                transaction.remove_properties(*change.drop_properties)
+            append = transaction.update_snapshot(snapshot_properties=dict(change.summary)).merge_append()
+            for file in change.files:
+                append.append_data_file(file)
+            updates, requirements = append._commit()
+            transaction._stage(updates, requirements)
+        except OSError as error:
+            raise CatalogUnavailable(
+                f"writing manifests below {table.location()}: {_brief(error)}"
+            ) from error
+        all_updates = transaction._updates
+        if change.expire:
+            removal = RemoveSnapshotsUpdate(snapshot_ids=list(change.expire))  # type: ignore[call-arg]
+            all_updates += (removal,)
+        all_requirements = (*transaction._requirements, AssertTableUUID(uuid=table.metadata.table_uuid))
+        try:
+            self._catalog.commit_table(table, all_requirements, all_updates)
+        except CommitFailedException as error:
+            raise CommitConflict(_brief(error)) from error
+        except requests.ConnectTimeout as error:
+            raise CatalogUnavailable(_brief(error)) from error
+        except (CommitStateUnknownException, *_UNREACHABLE) as error:
+            raise CommitUnknown(_brief(error)) from error
+        except RESTError as error:
+            # Any other answer may come from a proxy in front of a catalog that did act.
+            raise CommitUnknown(_brief(error)) from error
+
+    def history(
+        self, view: TableView, columns: Sequence[str], stream_ids: Sequence[int]
+    ) -> Iterator[pa.RecordBatch]:
+        table: Table = view.handle
+        if view.head_id is None:
+            return
+        scan = table.scan(
+            row_filter=In("stream_id", set(stream_ids)),  # type: ignore[call-arg, arg-type]
+            selected_fields=tuple(columns),
+            snapshot_id=view.head_id,
+        )
+        try:
+            yield from scan.to_arrow_batch_reader()
+        except _UNREACHABLE as error:
+            raise CatalogUnavailable(f"reading history of {table.name()}: {_brief(error)}") from error
+
+
+def view_of(table: Table) -> TableView:
+    """The values of a loaded table."""
+    metadata = table.metadata
+    head = metadata.current_snapshot()
+    return TableView(
+        uuid=str(metadata.table_uuid),
+        head_id=head.snapshot_id if head else None,
+        properties=dict(metadata.properties),
+        snapshots={snapshot.snapshot_id: _snapshot_view(snapshot) for snapshot in metadata.snapshots},
+        referenced=frozenset(ref.snapshot_id for ref in metadata.refs.values()),
+        layout=f"{metadata.current_schema_id}.{metadata.default_spec_id}",
+        handle=table,
+    )
+
+
+def _snapshot_view(snapshot: Snapshot) -> SnapshotView:
+    summary = snapshot.summary
+    extra = summary.additional_properties if summary else {}
+    operation = summary.operation.value if summary else "append"
+    # Engines that rewrite files may carry a summary's keys over: only an append is a writer's own.
+    own = operation == "append"
+    return SnapshotView(
+        snapshot.snapshot_id,
+        snapshot.parent_snapshot_id,
+        snapshot.timestamp_ms,
+        operation,
+        extra.get(checkpoint.SUMMARY) if own else None,
+        extra.get(checkpoint.EXCLUDED) if own else None,
+    )
+
+
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"

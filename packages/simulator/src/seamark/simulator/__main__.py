@@ -1,0 +1,7 @@
+"""`python -m seamark.simulator`."""
+
+import sys
+
+from .main import main
+
+sys.exit(main())

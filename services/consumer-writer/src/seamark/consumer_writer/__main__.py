@@ -1,0 +1,3 @@
+from seamark.consumer_writer.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,244 @@
+"""Adopt: take a topic's life into a table's registry, or a table back to one of its snapshots.
+
+The only place where registry entries are written. Everything goes into one commit that adds
+an empty snapshot and sets all checkpoint properties of the stream: a missing property is an
+error for every reader, never 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from dataclasses import dataclass, replace
+
+from seamark.consumer_writer.decide import summary_of
+from seamark.consumer_writer.errors import Stopped
+from seamark.consumer_writer.log import Bounds, Cluster, TopicPartition
+from seamark.lake import checkpoint
+from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition
+from seamark.lake.errors import CommitConflict, CommitUnknown
+from seamark.lake.states import StateStore, restore
+from seamark.lake.streams import Stream
+from seamark.lake.view import Change, LakeTable, TableView
+from seamark.market.routing import Routing
+from seamark.market.schema import RecordKind
+from seamark.sequencing.reroute import reroute
+from seamark.sequencing.state import PartitionState, dump
+
+UNKNOWN_END = -1
+"""`next` of a lost range whose log is gone: nobody can say how far it went."""
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What an adoption did."""
+
+    stream: Stream
+    revision: int
+
+
+def adopt(
+    table: LakeTable,
+    store: StateStore,
+    cluster: Cluster,
+    kind: RecordKind,
+    topic: str,
+    routing: Routing,
+    succeeds: int | None = None,
+    lost: bool = False,
+    only_if_empty: bool = False,
+) -> Adopted | None:
+    """Register `topic` as a new stream of `table`; None where `only_if_empty` and it has any.
+
+    `succeeds`: the stream it follows, whose states it begins with. Refused unless all of that
+    stream's records are in the table, or `lost`, which records what is not as a lost range.
+
+    Raises:
+        Stopped: the topic, the registry or H do not allow it; the message says what would.
+        CatalogUnavailable, LogUnavailable
+    """
+    stream_id: int | None = None
+    for _ in range(_ATTEMPTS):
+        view = table.load()
+        if stream_id is not None and stream_id in view.streams:
+            return Adopted(view.streams[stream_id], view.revision)  # an attempt without an answer had landed
+        if only_if_empty and view.streams:
+            return None
+        if (reason := view.rolled_back()) is not None:
+            raise Stopped(f"rolled_back: {reason}. Way on: adopt --at-snapshot {view.head_id}")
+        plan = _plan(view, cluster, kind, topic, routing, succeeds, lost)
+        stream_id = plan.stream.stream_id
+        states = _seed(table, view, store, kind, plan.stream, succeeds)
+        change = _change(view, store, plan, states)
+        try:
+            table.commit(view, change)
+        except (CommitConflict, CommitUnknown):
+            time.sleep(0.1)
+            continue
+        return Adopted(plan.stream, view.revision + 1)
+    raise Stopped(
+        f"adopting {topic} met {_ATTEMPTS} conflicts: stop the other writers of the table and try again"
+    )
+
+
+def adopt_at_snapshot(table: LakeTable, snapshot_id: int) -> int:
+    """Set the properties of a table that was rolled back to what its head's own summary says.
+
+    `snapshot_id` must be the head, named by the operator: H goes back with it, the log is read
+    again from there, and registry entries made later are removed. Gives the new revision.
+
+    Raises:
+        Stopped: the snapshot is not the head, or no writer's snapshot is behind it.
+    """
+    for _ in range(_ATTEMPTS):
+        view = table.load()
+        if view.head_id != snapshot_id:
+            raise Stopped(f"snapshot was {snapshot_id}, must be the head {view.head_id}")
+        own = view.own_summary(snapshot_id)
+        if own is None or own.checkpoint_text is None:
+            raise Stopped(
+                f"snapshot {snapshot_id} has no writer's snapshot behind it to take checkpoints from"
+            )
+        points, _ = checkpoint.from_summary(own.checkpoint_text)
+        revision = view.revision + 1
+        excluded = own.excluded_text or ""
+        known = {where.stream_id for where in points}
+        gone = [checkpoint.property_name(where) for where in view.checkpoints if where not in points]
+        gone += [
+            stream.to_property()[0] for stream_id, stream in view.streams.items() if stream_id not in known
+        ]
+        if not excluded and checkpoint.EXCLUDED in view.properties:
+            gone.append(checkpoint.EXCLUDED)
+        properties = checkpoint.to_properties(points, view.uuid)
+        properties[checkpoint.REVISION] = str(revision)
+        if excluded:
+            properties[checkpoint.EXCLUDED] = excluded
+        try:
+            table.commit(
+                view,
+                Change(properties, summary_of(points, revision, excluded), drop_properties=tuple(gone)),
+            )
+        except (CommitConflict, CommitUnknown):
+            time.sleep(0.1)
+            snapshot_id = table.load().head_id or snapshot_id
+            continue
+        return revision
+    raise Stopped(
+        f"adopting snapshot {snapshot_id} met {_ATTEMPTS} conflicts: stop the writers and try again"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    stream: Stream
+    excluded: tuple[ExcludedRange, ...]
+
+
+def _plan(
+    view: TableView,
+    cluster: Cluster,
+    kind: RecordKind,
+    topic: str,
+    routing: Routing,
+    succeeds: int | None,
+    lost: bool,
+) -> _Plan:
+    topic_id = cluster.topic_id(topic)
+    if topic_id is None:
+        raise Stopped(f"topic {topic} is not in the cluster")
+    partitions = cluster.partitions(topic)
+    if routing.topic != topic or routing.partitions != partitions:
+        raise Stopped(
+            f"routing was for {routing.partitions} partitions of {routing.topic}, topic {topic} has {partitions}"
+        )
+    current = view.stream_of(topic)
+    if current is not None and current.stream_id != succeeds:
+        raise Stopped(
+            f"topic {topic} is stream {current.stream_id} already. Way on: --succeeds {current.stream_id}"
+        )
+    bounds = [cluster.bounds(TopicPartition(topic, partition)) for partition in range(partitions)]
+    starts = [bound.start for bound in bounds]
+    excluded: tuple[ExcludedRange, ...] = ()
+    if succeeds is not None:
+        if succeeds not in view.streams:
+            raise Stopped(f"--succeeds was {succeeds}, must be one of {sorted(view.streams)}")
+        old = view.streams[succeeds]
+        same_log = old.topic_id == topic_id
+        excluded = _unread(view, old, bounds if same_log else None, lost)
+        if same_log:
+            # The old stream's records are in the table: the new one begins behind them.
+            for partition in range(min(old.partitions, partitions)):
+                starts[partition] = bounds[partition].end
+    stream = Stream(
+        stream_id=max(view.streams, default=0) + 1,
+        cluster_id=cluster.cluster_id(),
+        topic_id=topic_id,
+        topic=topic,
+        partitions=partitions,
+        start=tuple(starts),
+        routing=routing.to_json(),
+        routing_hash=routing.hash,
+        succeeds=succeeds,
+    )
+    return _Plan(stream, excluded)
+
+
+def _unread(
+    view: TableView, old: Stream, bounds: list[Bounds] | None, lost: bool
+) -> tuple[ExcludedRange, ...]:
+    """What of a stream's log is not in the table, as lost ranges."""
+    ranges = []
+    for partition in range(old.partitions):
+        where = StreamPartition(old.stream_id, partition)
+        reached = view.checkpoints[where].next
+        if bounds is None:
+            ranges.append(ExcludedRange(where, reached, UNKNOWN_END, "LOST", view.revision + 1))
+        elif partition < len(bounds) and reached != bounds[partition].end:
+            ranges.append(
+                ExcludedRange(where, reached, max(reached, bounds[partition].end), "LOST", view.revision + 1)
+            )
+    if ranges and not lost:
+        first = ranges[0]
+        raise Stopped(
+            f"stream {old.stream_id} partition {first.where.partition}: H was {first.first}, the log's end is "
+            f"{'unknown (the topic is gone)' if first.next == UNKNOWN_END else 'not there'}. Way on: let the writer "
+            f"reach the end, or --lost to record what is missing as lost"
+        )
+    return tuple(ranges)
+
+
+def _seed(
+    table: LakeTable,
+    view: TableView,
+    store: StateStore,
+    kind: RecordKind,
+    stream: Stream,
+    succeeds: int | None,
+) -> list[PartitionState]:
+    if succeeds is None:
+        return [PartitionState() for _ in range(stream.partitions)]
+    old = [StreamPartition(succeeds, partition) for partition in range(view.streams[succeeds].partitions)]
+    states = restore(table, view, store, kind, old, lambda where, reason: None)
+    routing = Routing.from_json(stream.routing)
+    return reroute(states.values(), stream.partitions, routing.partition_of)
+
+
+def _change(view: TableView, store: StateStore, plan: _Plan, states: list[PartitionState]) -> Change:
+    stream = plan.stream
+    batch_id = hashlib.sha256(f"adopt;{stream.stream_id};{uuid.uuid4()}".encode()).hexdigest()[:20]
+    points = {
+        StreamPartition(stream.stream_id, partition): Checkpoint(start, -1, batch_id, 1, 0)
+        for partition, start in enumerate(stream.start)
+    }
+    name = next(iter(points.values())).state_name(view.uuid)
+    store.put(name, dump({str(where): state for where, state in zip(points, states, strict=True)}))
+    revision = view.revision + 1
+    excluded = (*view.excluded, *(replace(gone, revision=revision) for gone in plan.excluded))
+    text = checkpoint.excluded_to_text(excluded) if excluded else ""
+    properties = checkpoint.to_properties(points, view.uuid)
+    properties.update([stream.to_property(), (checkpoint.REVISION, str(revision))])
+    if text:
+        properties[checkpoint.EXCLUDED] = text
+    return Change(properties, summary_of({**view.checkpoints, **points}, revision, text))

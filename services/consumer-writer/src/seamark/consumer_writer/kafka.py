@@ -1,0 +1,326 @@
+"""The Kafka edge: a consumer in a KIP-848 group, the cluster's facts, dead letters.
+
+Reading always begins where the table says (H with its leader epoch, so that a truncation is
+reported and not skipped over). The group's committed offsets are for metrics alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+)
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import AdminClient
+
+from seamark.consumer_writer.errors import LogUnavailable, Stopped
+from seamark.consumer_writer.log import Bounds, Run, TopicPartition
+from seamark.consumer_writer.table_writer import Start
+from seamark.stream.deadletter import DeadLetter, LogPosition, to_headers
+from seamark.stream.topics import DEAD_LETTERS
+from seamark.stream.wire import FRAME_BYTES
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS = 10.0
+_FATAL = frozenset(
+    {
+        KafkaError._LOG_TRUNCATION,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    }
+)
+"""Errors of the read path that no waiting mends."""
+
+
+class Listener(Protocol):
+    """Is told of rebalances, from inside `KafkaSource.poll`."""
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Start]:
+        """Where to begin each partition; those not named stay paused until `begin` is called."""
+        ...
+
+    def revoked(self, partitions: Sequence[TopicPartition], lost: bool) -> None: ...
+
+
+class KafkaSource:
+    """Records of the subscribed topics, as runs."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        topics: Sequence[str],
+        listener: Listener,
+        options: Mapping[str, object],
+    ) -> None:
+        self._listener = listener
+        self._failure: BaseException | None = None
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "group.protocol": "consumer",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": False,
+                "fetch.min.bytes": 1,
+                "fetch.wait.max.ms": 100,
+                # When behind, few large fetches: five times the rate of the client's defaults.
+                "fetch.max.bytes": 50_000_000,
+                "max.partition.fetch.bytes": 10_000_000,
+                "queued.min.messages": 200_000,
+                "queued.max.messages.kbytes": 65_536,
+                **options,
+            }
+        )
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, most: int, timeout_seconds: float) -> list[Run]:
+        """Runs of up to `most` records, in offset order within each partition.
+
+        Raises:
+            Stopped: the log cannot be read on from where the table ends.
+            LakeError, LogUnavailable: what the listener raised.
+        """
+        messages = self._consumer.consume(most, timeout_seconds)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if not messages:
+            return []
+        if any(map(Message.error, messages)):
+            messages = [message for message in messages if not self._is_error(message)]
+        return _runs(messages)
+
+    def _is_error(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        where = f"{message.topic()}-{message.partition()}" if message.topic() else "consumer"
+        if error.fatal() or error.code() in _FATAL:
+            raise Stopped(
+                f"{where}: {error.name()}: {error.str()}. The log is not what the table was written from; "
+                f"way on: adopt the topic as a new stream"
+            )
+        logger.warning("kafka", extra={"where": where, "error": f"{error.name()}: {error.str()}"})
+        return True
+
+    def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
+        """(Re)start assigned partitions at their offsets; queued records of them are discarded."""
+        assigned = {TopicPartition(p.topic, p.partition) for p in self._consumer.assignment()}
+        places = [_place(where, start) for where, start in starts.items() if where in assigned]
+        if places:
+            # Seeking keeps no leader epoch; assigning anew does, and drops what was fetched before.
+            self._consumer.incremental_unassign(places)
+            self._consumer.incremental_assign(places)
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Stop delivering these; what is queued is kept."""
+        if partitions:
+            self._consumer.pause([KafkaTopicPartition(*where) for where in partitions])
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        if partitions:
+            self._consumer.resume([KafkaTopicPartition(*where) for where in partitions])
+
+    def publish_positions(self, positions: Mapping[TopicPartition, int], metadata: str) -> None:
+        """Commit buffered positions for the group: for metrics and dashboards, never for seeking."""
+        offsets = [
+            KafkaTopicPartition(where.topic, where.partition, offset, metadata=metadata)
+            for where, offset in positions.items()
+        ]
+        if offsets:
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException as error:
+                logger.warning("group offsets not published", extra={"error": str(error)})
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    # An exception out of a callback would pass through librdkafka's C frames: keep it, raise it from poll.
+
+    def _on_assign(self, consumer: Consumer, partitions: list[Any]) -> None:
+        wanted = [TopicPartition(p.topic, p.partition) for p in partitions]
+        starts: Mapping[TopicPartition, Start] = {}
+        try:
+            starts = self._listener.assigned(wanted)
+        except Exception as error:  # noqa: BLE001 - any failure is raised again from poll
+            self._failure = error
+        ready = [_place(where, starts[where]) for where in wanted if where in starts]
+        waiting = [KafkaTopicPartition(*where, OFFSET_BEGINNING) for where in wanted if where not in starts]
+        consumer.incremental_assign(ready + waiting)
+        if waiting:
+            consumer.pause(waiting)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[Any]) -> None:
+        self._give_up(consumer, partitions, lost=False)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[Any]) -> None:
+        self._give_up(consumer, partitions, lost=True)
+
+    def _give_up(self, consumer: Consumer, partitions: list[Any], lost: bool) -> None:
+        try:
+            self._listener.revoked([TopicPartition(p.topic, p.partition) for p in partitions], lost)
+        except Exception as error:  # noqa: BLE001 - any failure is raised again from poll
+            self._failure = error
+        consumer.incremental_unassign(partitions)
+
+
+def _place(where: TopicPartition, start: Start) -> Any:  # noqa: ANN401 - untyped library
+    if start.leader_epoch >= 0:
+        return KafkaTopicPartition(
+            where.topic, where.partition, start.offset, leader_epoch=start.leader_epoch
+        )
+    return KafkaTopicPartition(where.topic, where.partition, start.offset)
+
+
+def _runs(messages: Sequence[Message]) -> list[Run]:
+    """Messages grouped by partition; within one, librdkafka delivers in offset order."""
+    if not messages:
+        return []
+    groups: dict[TopicPartition, list[Message]] = {}
+    partitions = list(map(Message.partition, messages))
+    topics = list(map(Message.topic, messages))
+    start = 0
+    for at in range(1, len(messages) + 1):
+        if at == len(messages) or partitions[at] != partitions[start] or topics[at] != topics[start]:
+            where = TopicPartition(str(topics[start]), int(partitions[start] or 0))
+            groups.setdefault(where, []).extend(messages[start:at])
+            start = at
+    return [_run(where, group) for where, group in groups.items()]
+
+
+def _run(where: TopicPartition, messages: Sequence[Message]) -> Run:
+    last = messages[-1]
+    epoch = last.leader_epoch()
+    stamps = np.array([stamp[1] for stamp in map(Message.timestamp, messages)], dtype=np.int64)
+    return Run(
+        where,
+        np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
+        stamps * 1000,
+        -1 if epoch is None else epoch,
+        list(map(Message.value, messages)),
+        _Keys(messages),
+    )
+
+
+class _Keys(Sequence[bytes | None]):
+    """Keys of messages, read only where one is asked for: dead letters alone want them."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, at: Any) -> Any:  # noqa: ANN401 - int or slice, as Sequence has it
+        if isinstance(at, slice):
+            return _Keys(self._messages[at])
+        return self._messages[at].key()
+
+
+class KafkaCluster:
+    """Facts about topics. Raises LogUnavailable where the cluster does not answer."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        # Watermarks are a consumer's question; this one never joins its group.
+        self._asker = Consumer({"bootstrap.servers": bootstrap, "group.id": "seamark-bounds"})
+
+    def cluster_id(self) -> str:
+        try:
+            return str(self._admin.list_topics(timeout=_TIMEOUT_SECONDS).cluster_id)
+        except KafkaException as error:
+            raise LogUnavailable(f"asking for the cluster id: {error}") from error
+
+    def topic_id(self, topic: str) -> str | None:
+        try:
+            future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_SECONDS)[
+                topic
+            ]
+            return str(future.result().topic_id)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise LogUnavailable(f"asking for the id of topic {topic}: {error}") from error
+
+    def partitions(self, topic: str) -> int:
+        try:
+            metadata = self._admin.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise LogUnavailable(f"asking for the partitions of topic {topic}: {error}") from error
+        if metadata.error is not None:
+            raise LogUnavailable(f"topic {topic}: {metadata.error.str()}")
+        return len(metadata.partitions)
+
+    def bounds(self, where: TopicPartition) -> Bounds:
+        try:
+            start, end = self._asker.get_watermark_offsets(
+                KafkaTopicPartition(*where), timeout=_TIMEOUT_SECONDS
+            )
+        except KafkaException as error:
+            raise LogUnavailable(f"asking for the bounds of {where}: {error}") from error
+        return Bounds(start, end)
+
+    def close(self) -> None:
+        self._asker.close()
+
+
+class KafkaDeadLetters:
+    """Sends refused records to the dead-letter topic; `flush` waits for their acknowledgement."""
+
+    def __init__(self, bootstrap: str, on_sent: Callable[[int], None] = lambda count: None) -> None:
+        self._producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
+        self._failed: list[str] = []
+        self._on_sent = on_sent
+
+    def send(self, run: Run, rejects: Mapping[int, str], stream_id: int) -> None:
+        for at, reason in rejects.items():
+            value = run.values[at]
+            framed = value is not None and len(value) >= FRAME_BYTES and value[0] == 0
+            schema_id = int.from_bytes(value[1:FRAME_BYTES], "big") if framed and value else None
+            position = LogPosition(
+                run.where.topic, stream_id, run.where.partition, int(run.offsets[at]), schema_id
+            )
+            logger.warning("record refused", extra={"position": str(position), "reason": reason})
+            self._producer.produce(
+                DEAD_LETTERS,
+                value=value,
+                key=run.keys[at],
+                headers=[*to_headers(DeadLetter(position, reason))],
+                on_delivery=self._delivered,
+            )
+        self._producer.poll(0)
+        self._on_sent(len(rejects))
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed.append(error.str())
+
+    def flush(self) -> None:
+        waiting = self._producer.flush(_TIMEOUT_SECONDS)
+        if self._failed:
+            # Idempotent delivery gave up: the letters are lost, their bytes are still in the log.
+            failed, self._failed = self._failed, []
+            raise Stopped(
+                f"{len(failed)} dead letters were not taken: {failed[0]}; restart to send them again"
+            )
+        if waiting:
+            raise LogUnavailable(f"{waiting} dead letters are not acknowledged after {_TIMEOUT_SECONDS} s")

@@ -1,0 +1,317 @@
+"""The loop: poll, observe, flush, restore. Owns when; `TableWriter` owns what.
+
+Two threads: this one polls and folds, one commit thread sorts, uploads and commits. A table
+has at most one batch in flight.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+
+from seamark.consumer_writer.commit_loop import Ended, Outcome, RetryPolicy, commit_until_ended
+from seamark.consumer_writer.errors import LogUnavailable
+from seamark.consumer_writer.kafka import KafkaSource
+from seamark.consumer_writer.log import Run, TopicPartition
+from seamark.consumer_writer.table_writer import Start, TableWriter
+from seamark.lake.errors import CatalogUnavailable
+from seamark.telemetry.metrics import WriterMetrics
+
+logger = logging.getLogger(__name__)
+
+REVOKE_SECONDS = 5.0
+"""How long a revoke waits for the batch in flight before it is dropped whole."""
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class FlushPolicy:
+    """When a batch is sealed: after `seconds` with anything to commit, or at `bytes` buffered."""
+
+    seconds: float = 60.0
+    bytes: int = 128 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A batch on the commit thread."""
+
+    future: Future[Ended]
+    abandoned: threading.Event
+    partitions: frozenset[TopicPartition]
+    bytes: int
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One table and where it stands."""
+
+    table: TableWriter
+    pending_since: float | None = None
+    flight: _Flight | None = None
+    restore: set[TopicPartition] = field(default_factory=set)
+    """Partitions whose position was thrown away and that must be taken over anew."""
+    restore_at: float = 0.0
+    paused: set[TopicPartition] = field(default_factory=set)
+    """Paused, because the buffer holds twice what a flush takes."""
+    stuck: set[TopicPartition] = field(default_factory=set)
+    """Paused behind a record that this build cannot resolve."""
+
+
+class Writer:
+    """Reads the topics of its tables and commits them. A `kafka.Listener`."""
+
+    def __init__(
+        self,
+        tables: Mapping[str, TableWriter],
+        flush: FlushPolicy,
+        retry: RetryPolicy,
+        metrics: WriterMetrics,
+        poll_records: int = 20_000,
+        stop_seconds: float = 30.0,
+    ) -> None:
+        """`tables`: by topic."""
+        lanes = {id(table): _Lane(table) for table in tables.values()}
+        self._lanes = list(lanes.values())
+        self._lane_of = {topic: lanes[id(table)] for topic, table in tables.items()}
+        self._flush = flush
+        self._retry = retry
+        self._metrics = metrics
+        self._poll_records = poll_records
+        self._stop_seconds = stop_seconds
+        self._commits = ThreadPoolExecutor(1, "commit")
+        self._published_at = time.monotonic()
+
+    # Rebalances: called inside KafkaSource.poll, on this thread.
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Start]:
+        starts: dict[TopicPartition, Start] = {}
+        for lane, wanted in self._by_lane(partitions):
+            try:
+                starts.update(lane.table.assign(wanted))
+            except (CatalogUnavailable, LogUnavailable) as error:
+                logger.warning("assignment waits", extra={"error": str(error)})
+                lane.restore.update(wanted)
+            lane.paused.difference_update(wanted)
+        logger.info("assigned", extra={"partitions": _named(partitions)})
+        return starts
+
+    def revoked(self, partitions: Sequence[TopicPartition], lost: bool) -> None:
+        logger.info("lost" if lost else "revoked", extra={"partitions": _named(partitions)})
+        for lane, gone in self._by_lane(partitions):
+            flight = lane.flight
+            if flight is not None and flight.partitions.intersection(gone):
+                if not lost:
+                    self._resolve(lane, REVOKE_SECONDS)
+                if lane.flight is not None:
+                    self._drop(lane)
+            lane.table.release(gone)
+            lane.restore.difference_update(gone)
+            lane.stuck.difference_update(gone)
+            lane.paused.difference_update(gone)
+
+    def _by_lane(self, partitions: Sequence[TopicPartition]) -> list[tuple[_Lane, list[TopicPartition]]]:
+        grouped = [
+            (lane, [where for where in partitions if self._lane_of[where.topic] is lane])
+            for lane in self._lanes
+        ]
+        return [(lane, mine) for lane, mine in grouped if mine]
+
+    # The loop
+
+    def run(self, source: KafkaSource, stop: threading.Event) -> None:
+        """Until `stop` is set; then what is buffered is committed, within the stop time.
+
+        Raises:
+            Stopped: only an operator can say how to go on.
+        """
+        try:
+            while not stop.is_set():
+                self._step(source)
+            self._finish()
+            self._publish(source, force=True)
+        finally:
+            for lane in self._lanes:
+                if lane.flight is not None:
+                    lane.flight.abandoned.set()
+            self._commits.shutdown(wait=True, cancel_futures=True)
+            source.close()
+
+    def _step(self, source: KafkaSource) -> None:
+        runs = source.poll(self._poll_records, 0.1)
+        for lane in self._lanes:
+            mine = [run for run in runs if self._lane_of[run.where.topic] is lane]
+            if mine:
+                self._observe(lane, source, mine)
+            self._harvest(lane)
+            self._restore(lane, source)
+            if lane.flight is None and self._due(lane):
+                self._launch(lane)
+            self._limit(lane, source)
+        self._publish(source)
+
+    def _observe(self, lane: _Lane, source: KafkaSource, runs: list[Run]) -> None:
+        for paused in lane.table.observe(runs):
+            if paused.where not in lane.stuck:
+                lane.stuck.add(paused.where)
+                logger.error(
+                    "partition paused: schema id cannot be resolved by this build",
+                    extra={
+                        "partition": _named([paused.where]),
+                        "offset": paused.offset,
+                        "schema_id": paused.schema_id,
+                    },
+                )
+            source.pause([paused.where])
+
+    def _due(self, lane: _Lane) -> bool:
+        if not lane.table.pending:
+            return False
+        if lane.pending_since is None:
+            lane.pending_since = time.monotonic()
+        if lane.table.buffered_bytes >= self._flush.bytes:
+            return True
+        return time.monotonic() - lane.pending_since >= self._flush.seconds
+
+    def _launch(self, lane: _Lane) -> None:
+        batch = lane.table.seal()
+        if batch is None:
+            return
+        lane.pending_since = None
+        abandoned = threading.Event()
+        name = lane.table.kind.value
+        future = self._commits.submit(
+            commit_until_ended,
+            lane.table,
+            batch,
+            self._retry,
+            abandoned,
+            lambda result, seconds: self._metrics.commit_attempts.labels(name, result).inc(),
+        )
+        lane.flight = _Flight(future, abandoned, frozenset(lane.table.assigned), batch.size_bytes)
+
+    def _harvest(self, lane: _Lane) -> None:
+        if lane.flight is not None and lane.flight.future.done():
+            self._settle(lane, lane.flight.future.result())
+
+    def _resolve(self, lane: _Lane, seconds: float) -> None:
+        """Wait for the batch in flight."""
+        assert lane.flight is not None
+        try:
+            self._settle(lane, lane.flight.future.result(seconds))
+        except FutureTimeout:
+            return
+
+    def _settle(self, lane: _Lane, ended: Ended) -> None:
+        lane.flight = None
+        name = lane.table.kind.value
+        if ended.outcome is Outcome.LANDED:
+            self._count(name, ended)
+            return
+        if ended.outcome is Outcome.FENCED:
+            self._metrics.fenced.labels(name).inc()
+            logger.warning(
+                "fenced", extra={"table": name, "batch_id": ended.batch.batch_id, "reason": ended.detail}
+            )
+        self._throw_away(lane)
+
+    def _count(self, name: str, ended: Ended) -> None:
+        self._metrics.commits.labels(name).inc()
+        self._metrics.commit_seconds.labels(name).observe(ended.seconds)
+        for where, range_ in ended.batch.ranges.items():
+            self._metrics.rows_written.labels(name).inc(range_.counters.written)
+            self._metrics.duplicates.labels(name).inc(range_.counters.duplicate)
+            self._metrics.dead_letters.labels(name).inc(range_.counters.dlq)
+            self._metrics.checkpoint_offset.labels(name, str(where.stream_id), str(where.partition)).set(
+                range_.next
+            )
+        logger.info(
+            "committed",
+            extra={
+                "table": name,
+                "batch_id": ended.batch.batch_id,
+                "rows": ended.batch.written,
+                "attempts": ended.attempts,
+                "seconds": round(ended.seconds, 3),
+            },
+        )
+
+    def _drop(self, lane: _Lane) -> None:
+        """Give the batch in flight up whole; an attempt of it in the air may still land."""
+        assert lane.flight is not None
+        lane.flight.abandoned.set()
+        lane.flight = None
+        self._throw_away(lane)
+
+    def _throw_away(self, lane: _Lane) -> None:
+        """All that was read is void: state and position come from the table again."""
+        held = lane.table.assigned
+        lane.table.release(held)
+        lane.restore.update(held)
+        lane.restore_at = 0.0
+
+    def _restore(self, lane: _Lane, source: KafkaSource) -> None:
+        if not lane.restore or time.monotonic() < lane.restore_at:
+            return
+        try:
+            starts = lane.table.assign(sorted(lane.restore))
+        except (CatalogUnavailable, LogUnavailable) as error:
+            logger.warning("restore waits", extra={"table": lane.table.kind.value, "error": str(error)})
+            lane.restore_at = time.monotonic() + _RETRY_SECONDS
+            return
+        lane.restore.clear()
+        lane.stuck.difference_update(starts)
+        lane.paused.difference_update(starts)
+        source.begin(starts)
+
+    def _limit(self, lane: _Lane, source: KafkaSource) -> None:
+        held = lane.table.buffered_bytes
+        name = lane.table.kind.value
+        self._metrics.buffer_bytes.labels(name).set(held)
+        self._metrics.buffer_rows.labels(name).set(lane.table.buffered_rows)
+        in_flight = lane.flight.bytes if lane.flight is not None else 0
+        full = held + in_flight > 2 * self._flush.bytes
+        wanted = set(lane.table.assigned) - lane.stuck if full else set()
+        source.pause(sorted(wanted - lane.paused))
+        source.resume(sorted(lane.paused - wanted))
+        lane.paused = wanted
+
+    def _publish(self, source: KafkaSource, force: bool = False) -> None:
+        """Buffered positions as group offsets, once a second, with the tiers read."""
+        now = time.monotonic()
+        if not force and now - self._published_at < 1.0:
+            return
+        self._published_at = now
+        positions = {
+            where: lane.table.position(where) for lane in self._lanes for where in lane.table.assigned
+        }
+        source.publish_positions(positions, '{"admitted_tiers":[1,2,3]}')
+        for lane in self._lanes:
+            for where in lane.table.assigned:
+                self._metrics.buffered_offset.labels(
+                    lane.table.kind.value, where.topic, str(where.partition)
+                ).set(positions[where])
+
+    def _finish(self) -> None:
+        """Commit what is buffered; what does not land in time is read again at the next start."""
+        deadline = time.monotonic() + self._stop_seconds
+        for lane in self._lanes:
+            if lane.flight is not None:
+                self._resolve(lane, max(0.0, deadline - time.monotonic()))
+        for lane in self._lanes:
+            if lane.flight is None and not lane.restore:
+                self._launch(lane)
+        for lane in self._lanes:
+            if lane.flight is not None:
+                self._resolve(lane, max(0.0, deadline - time.monotonic()))
+                if lane.flight is not None:
+                    logger.warning("stopped before the commit ended", extra={"table": lane.table.kind.value})
+
+
+def _named(partitions: Sequence[TopicPartition]) -> list[str]:
+    return [f"{where.topic}-{where.partition}" for where in partitions]

@@ -1,0 +1,141 @@
+"""Makes the topics and publishes their routing: the Kafka half of init."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from seamark.consumer_writer.errors import LogUnavailable, StartRefused
+from seamark.market.routing import Routing
+from seamark.market.schema import RecordKind
+from seamark.stream.topics import CONTROL, DEAD_LETTERS, market_topic, routing_key
+
+logger = logging.getLogger(__name__)
+
+_DAY_MS = 24 * 3600 * 1000
+_TIMEOUT_SECONDS = 15.0
+
+
+def market_topics(asset_class: str, exchange: str) -> dict[str, RecordKind]:
+    """The topics that the writer reads, by name."""
+    return {market_topic(asset_class, kind, exchange): kind for kind in RecordKind}
+
+
+def create_topics(
+    bootstrap: str, kinds: Mapping[str, RecordKind], partitions: int, replication_factor: int
+) -> list[str]:
+    """Make what is missing; the names of new topics. Existing topics are checked, not changed.
+
+    Raises:
+        StartRefused: an existing topic has settings under which offsets are not dense or rows not safe.
+        LogUnavailable: Kafka does not answer.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    wanted = [
+        NewTopic(
+            topic,
+            _partitions(kind, partitions),
+            replication_factor,
+            config=_market_config(kind, replication_factor),
+        )
+        for topic, kind in kinds.items()
+    ]
+    wanted.append(NewTopic(DEAD_LETTERS, 1, replication_factor, config={"retention.ms": str(30 * _DAY_MS)}))
+    wanted.append(NewTopic(CONTROL, 1, replication_factor, config={"cleanup.policy": "compact"}))
+    made = []
+    for topic, future in admin.create_topics(wanted, request_timeout=_TIMEOUT_SECONDS).items():
+        try:
+            future.result()
+            made.append(topic)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise LogUnavailable(f"creating topic {topic}: {error}") from error
+    _check_config(admin, list(kinds), replication_factor)
+    return made
+
+
+def _partitions(kind: RecordKind, partitions: int) -> int:
+    return partitions if kind.sequenced else 1
+
+
+def _market_config(kind: RecordKind, replication_factor: int) -> dict[str, str]:
+    days = 7 if kind.sequenced else 30
+    config = {
+        "message.timestamp.type": "LogAppendTime",
+        "cleanup.policy": "delete",
+        "retention.ms": str(days * _DAY_MS),
+        "unclean.leader.election.enable": "false",
+    }
+    if replication_factor > 1:
+        config["min.insync.replicas"] = "2"
+    return config
+
+
+def _check_config(admin: AdminClient, topics: Sequence[str], replication_factor: int) -> None:
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    for resource, future in admin.describe_configs(resources, request_timeout=_TIMEOUT_SECONDS).items():
+        try:
+            config = {name: entry.value for name, entry in future.result().items()}
+        except KafkaException as error:
+            raise LogUnavailable(f"reading the settings of topic {resource.name}: {error}") from error
+        required = {
+            "message.timestamp.type": "LogAppendTime",
+            "cleanup.policy": "delete",
+            "unclean.leader.election.enable": "false",
+        }
+        if replication_factor > 1:
+            required["min.insync.replicas"] = "2"
+        for name, value in required.items():
+            if config.get(name) != value:
+                raise StartRefused(f"topic {resource.name}: {name} was {config.get(name)}, must be {value}")
+
+
+def publish_routing(bootstrap: str, routings: Sequence[Routing]) -> None:
+    """Put routing records on the control topic, for producers to verify. Raises LogUnavailable."""
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
+    failed: list[str] = []
+    for routing in routings:
+        producer.produce(
+            CONTROL,
+            key=routing_key(routing.topic),
+            value=routing.to_json().encode(),
+            on_delivery=lambda error, _: failed.append(error.str()) if error else None,
+        )
+    if producer.flush(_TIMEOUT_SECONDS) or failed:
+        raise LogUnavailable(f"publishing routing on {CONTROL}: {failed or 'no answer'}")
+
+
+def published_routings(bootstrap: str) -> dict[str, Routing]:
+    """The last routing record of each topic on the control topic. Raises LogUnavailable."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "seamark-routing", "enable.auto.commit": False}
+    )
+    try:
+        where = TopicPartition(CONTROL, 0)
+        start, end = consumer.get_watermark_offsets(where, timeout=_TIMEOUT_SECONDS)
+        consumer.assign([TopicPartition(CONTROL, 0, start)])
+        found: dict[str, Routing] = {}
+        while consumer.position([where])[0].offset < end and start < end:
+            messages = consumer.consume(1000, timeout=_TIMEOUT_SECONDS)
+            if not messages:
+                raise LogUnavailable(
+                    f"reading {CONTROL}: nothing came in {_TIMEOUT_SECONDS} s before offset {end}"
+                )
+            for message in messages:
+                key, value = message.key(), message.value()
+                if message.error() is None and key and value and key.startswith(b"routing:"):
+                    routing = Routing.from_json(value)
+                    found[routing.topic] = routing
+        return found
+    except KafkaException as error:
+        raise LogUnavailable(f"reading {CONTROL}: {error}") from error
+    finally:
+        consumer.close()
