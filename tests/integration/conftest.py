@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from pyiceberg.catalog import Catalog, load_catalog
 
+from integration.market import Market, Spares, open_market
 from seamark.local.engines import CatalogServer, KafkaNode
 
 _ADMIN_SECONDS = 20.0
@@ -87,6 +88,21 @@ def lake(catalog_server: CatalogServer) -> Lake:
     catalog = load_catalog("lake", **properties)
     catalog.create_namespace(namespace)
     return Lake(catalog, namespace, properties, f"{catalog_server.state_uri}/{namespace}")
+
+
+@pytest.fixture(scope="session")
+def spares(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spares]:
+    """Writer processes that have their imports behind them."""
+    ahead = Spares(tmp_path_factory.mktemp("writers"))
+    yield ahead
+    ahead.close()
+
+
+@pytest.fixture
+def market(kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares) -> Iterator[Market]:
+    """Topics and tables nobody else uses, initialised, and no writer yet."""
+    with open_market(kafka, catalog_server, spares) as opened:
+        yield opened
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

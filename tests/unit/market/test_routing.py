@@ -74,6 +74,22 @@ def test_the_order_in_which_symbols_were_listed_does_not_matter():
     assert one.to_json() == other.to_json()
 
 
+@pytest.mark.parametrize(
+    ("partitions", "of_tier"),
+    [
+        (1, {1: {0}, 2: {0}, 3: {0}}),
+        (2, {1: {0, 1}, 2: {0, 1}, 3: {0, 1}}),
+        (3, {1: {0, 1}, 2: {2}, 3: {2}}),
+        (4, {1: {0, 1}, 2: {2}, 3: {3}}),
+    ],
+)
+def test_a_tier_without_partitions_is_taken_in_by_the_next_more_important_one(partitions, of_tier):
+    tiers = {f"S{tier}{n}": tier for tier in (1, 2) for n in range(50)}
+    routing = Routing("t", RoutingMode.TIERED, partitions, tiers)
+    for tier, expected in of_tier.items():
+        assert {routing.partition_of(f"S{tier}{n}") for n in range(50)} == expected
+
+
 def test_every_partition_of_a_tier_is_used():
     routing = Routing("t", RoutingMode.TIERED, 8, {f"S{n}": 1 for n in range(200)})
     assert {routing.partition_of(f"S{n}") for n in range(200)} == {0, 1, 4, 5}

@@ -95,6 +95,44 @@ def test_the_full_contract_decodes_what_was_encoded(kind, data):
         assert body.read() == b""
 
 
+@pytest.mark.parametrize("kind", RecordKind)
+@given(data=st.data())
+def test_fields_made_once_give_the_same_bytes(kind, data):
+    schema = avro_schema(kind)
+    types = {field["name"]: field["type"] for field in schema["fields"]}
+    record = data.draw(raw_values(schema))
+    nullable = [name for name, avro_type in types.items() if isinstance(avro_type, list)]
+    constants = data.draw(st.sets(st.sampled_from(sorted(types))))
+    never_null = [n for n in nullable if n not in constants and record[n] is not None]
+    present = data.draw(st.sets(st.sampled_from(never_null))) if never_null else set()
+    encoder = Encoder(kind, 7, {name: record[name] for name in constants}, present)
+    varying = {name: value for name, value in record.items() if name not in constants}
+    expected = Encoder(kind, 7).encode(record)
+    assert encoder.encode(varying) == expected
+    assert encoder.encode(varying) == expected
+
+
+@pytest.mark.parametrize(
+    ("constants", "present", "complaint"),
+    [
+        ({"symbl": "X"}, (), "trades has no field symbl"),
+        ({}, ("sequence",), "trades has no field sequence"),
+        ({"symbol": 7}, (), "symbol was 7"),
+    ],
+)
+def test_constants_that_break_the_contract_are_refused_by_name(constants, present, complaint):
+    with pytest.raises(RecordInvalid, match=complaint):
+        Encoder(RecordKind.TRADES, 1, constants, present)
+
+
+def test_a_refusal_names_the_field_where_others_are_constant():
+    encoder = Encoder(RecordKind.TRADES, 1, {"symbol": "BTCUSDT"}, ["source_sequence"])
+    varying = {name: value for name, value in TRADE.items() if name != "symbol"}
+    with pytest.raises(RecordInvalid, match="price"):
+        encoder.encode(varying | {"price": None})
+    assert encoder.encode(varying) == Encoder(RecordKind.TRADES, 1).encode(TRADE)
+
+
 def test_nullable_fields_may_be_absent():
     encoder = Encoder(RecordKind.TRADES, 1)
     absent = dict.fromkeys(["native_id", "published_timestamp", "trade_conditions", "correction_of"])

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from seamark.lake.errors import CheckpointInvalid
 
 REVISION = "seamark.revision"
@@ -132,31 +134,50 @@ def from_properties(properties: Mapping[str, str]) -> dict[StreamPartition, Chec
             stream_id, partition = name[len(_CHECKPOINT) :].split(".")
             document = json.loads(text)
             found[StreamPartition(int(stream_id), int(partition))] = Checkpoint(
-                next=document["next"],
-                leader_epoch=document["leader_epoch"],
-                batch_id=document["batch_id"],
+                next=_whole(document["next"]),
+                leader_epoch=_whole(document["leader_epoch"]),
+                batch_id=_text(document["batch_id"]),
                 attempt=int(document["state"].rsplit("/", 1)[1]),
-                append_us=document["kafka_timestamp_us"],
-                counters=Counters(
-                    **{name: document[name] for name in ("written", "duplicate", "dlq", "shed", "lost")}
-                ),
+                append_us=_whole(document["kafka_timestamp_us"]),
+                counters=Counters(*(_whole(document[name]) for name in _COUNTERS)),
             )
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise CheckpointInvalid(f"table property {name} was {text!r}: {error!r}") from error
     return found
 
 
+_COUNTERS = ("written", "duplicate", "dlq", "shed", "lost")
+
+
+def _whole(value: object) -> int:
+    # A number as text would compare unequal to every offset and fence the writer for ever.
+    if type(value) is not int:
+        raise TypeError(f"{value!r} must be a whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} must be text")
+    return value
+
+
 def to_summary(checkpoints: Mapping[StreamPartition, Checkpoint], revision: int) -> str:
-    """Compact text for a snapshot's summary, under 100 bytes a partition: it is kept per snapshot."""
-    parts = [str(revision)]
+    """Compact text for a snapshot's summary, under 100 bytes a partition: it is kept per snapshot.
+
+    Numbers in base 36: in decimal a partition passes the 100 bytes near its 10^10th record.
+    """
+    parts = [_base_36(revision)]
     for where, point in sorted(checkpoints.items()):
         counts = point.counters
-        parts.append(
-            f"{where.stream_id},{where.partition},{point.next},{point.leader_epoch},{point.batch_id},"
-            f"{point.attempt},{point.append_us},{counts.written},{counts.duplicate},{counts.dlq},"
-            f"{counts.shed},{counts.lost}"
-        )
+        before = (where.stream_id, where.partition, point.next, point.leader_epoch)
+        behind = (point.attempt, point.append_us, *(getattr(counts, name) for name in _COUNTERS))
+        parts.append(",".join((*map(_base_36, before), point.batch_id, *map(_base_36, behind))))
     return ";".join(parts)
+
+
+def _base_36(number: int) -> str:
+    return np.base_repr(number, 36).lower()
 
 
 def from_summary(text: str) -> tuple[dict[StreamPartition, Checkpoint], int]:
@@ -166,20 +187,21 @@ def from_summary(text: str) -> tuple[dict[StreamPartition, Checkpoint], int]:
         CheckpointInvalid: the text is not one that `to_summary` makes.
     """
     try:
-        revision, *parts = text.split(";")
+        first, *parts = text.split(";")
+        revision = int(first, 36)
         checkpoints = {}
         for part in parts:
-            stream, partition, next_, epoch, batch_id, attempt, append_us, *counts = part.split(",")
-            written, duplicate, dlq, shed, lost = map(int, counts)
-            checkpoints[StreamPartition(int(stream), int(partition))] = Checkpoint(
-                int(next_),
-                int(epoch),
+            stream, partition, next_, epoch, batch_id, *rest = part.split(",")
+            attempt, append_us, written, duplicate, dlq, shed, lost = (int(one, 36) for one in rest)
+            checkpoints[StreamPartition(int(stream, 36), int(partition, 36))] = Checkpoint(
+                int(next_, 36),
+                int(epoch, 36),
                 batch_id,
-                int(attempt),
-                int(append_us),
+                attempt,
+                append_us,
                 Counters(written, duplicate, dlq, shed, lost),
             )
-        return checkpoints, int(revision)
+        return checkpoints, revision
     except ValueError as error:
         raise CheckpointInvalid(f"snapshot summary {SUMMARY} was {text!r}: {error}") from error
 
@@ -208,9 +230,18 @@ def excluded_from_text(text: str | None) -> tuple[ExcludedRange, ...]:
     if not text:
         return ()
     try:
+        ranges = json.loads(text)
+        if not isinstance(ranges, list):
+            raise TypeError("must be a list")
         return tuple(
-            ExcludedRange(StreamPartition(stream, partition), first, next_, cause, revision)
-            for stream, partition, first, next_, cause, revision in json.loads(text)
+            ExcludedRange(
+                StreamPartition(_whole(stream), _whole(partition)),
+                _whole(first),
+                _whole(next_),
+                _text(cause),
+                _whole(revision),
+            )
+            for stream, partition, first, next_, cause, revision in ranges
         )
     except (ValueError, TypeError) as error:
         raise CheckpointInvalid(f"table property {EXCLUDED} was {text!r}: {error}") from error

@@ -47,7 +47,10 @@ def _partitions(table: Table, rows: pa.Table) -> Iterator[tuple[PartitionKey, pa
     columns = []
     for field in spec.fields:
         source = schema.find_field(field.source_id)
-        columns.append(field.transform.pyarrow_transform(source.field_type)(rows[source.name]))
+        column = rows[source.name]
+        if pa.types.is_dictionary(column.type):  # pyiceberg transforms plain values alone
+            column = column.cast(pa.string())
+        columns.append(field.transform.pyarrow_transform(source.field_type)(column))
     values = pa.table(columns, names=[field.name for field in spec.fields])
     distinct = values.group_by(values.column_names).aggregate([]).to_pylist()
     for record in distinct:

@@ -10,12 +10,13 @@ tests/integration/test_pyiceberg_contract.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import requests
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     CommitStateUnknownException,
@@ -37,6 +38,45 @@ from seamark.lake.view import Change, SnapshotView, TableView
 # What an unreachable catalog or store looks like through pyiceberg: its HTTP session's
 # errors, 5xx answers, and the operating system's errors out of pyarrow's file systems.
 _UNREACHABLE = (requests.RequestException, ServerError, ServiceUnavailableError, OSError)
+
+
+def open_catalog(name: str, properties: Mapping[str, str], timeout_seconds: float) -> Catalog:
+    """The catalog of these pyiceberg properties; a REST catalog's every request ends within the time.
+
+    Raises:
+        CatalogUnavailable: it does not answer, or not as a catalog.
+    """
+    try:
+        if properties.get("type") == "rest":
+            return _TimedRestCatalog(name, timeout_seconds, **properties)
+        return load_catalog(name, **properties)
+    except Exception as error:  # noqa: BLE001 - pyiceberg raises whatever its HTTP session and parsers do
+        raise CatalogUnavailable(_brief(error)) from error
+
+
+class _TimedRestCatalog(RestCatalog):
+    """pyiceberg sets no time limit: a catalog that hangs would hold its caller for ever."""
+
+    def __init__(self, name: str, timeout_seconds: float, **properties: str) -> None:
+        self._timeout_seconds = timeout_seconds
+        super().__init__(name, **properties)
+
+    def _config_headers(self, session: requests.Session) -> None:
+        # The first thing done to each new session; the next may be a request for a token.
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _TimeLimit(self._timeout_seconds))
+        super()._config_headers(session)
+
+
+class _TimeLimit(requests.adapters.HTTPAdapter):
+    """Ends requests that wait for a connection, or for more of an answer, longer than this."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        super().__init__()
+
+    def send(self, *arguments: Any, timeout: Any = None, **options: Any) -> requests.Response:  # noqa: ANN401
+        return super().send(*arguments, timeout=timeout or self._timeout_seconds, **options)
 
 
 class IcebergTable:

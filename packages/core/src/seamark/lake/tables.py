@@ -9,7 +9,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table.sorting import SortField, SortOrder
+from pyiceberg.table.sorting import NullOrder, SortField, SortOrder
 from pyiceberg.transforms import (
     BucketTransform,
     DayTransform,
@@ -23,7 +23,9 @@ from seamark.market.schema import RecordKind, iceberg_schema
 
 DEFAULT_PARTITIONING = "hour(timestamp)"
 _EVENT_PARTITIONING = "day(kafka_timestamp)"
-_TERM = re.compile(r"(hour|day|bucket)\((?:(\d+)\s*,\s*)?(\w+)\)")
+_TERM = re.compile(r"(hour|day|bucket)\(\s*(?:(\d+)\s*,\s*)?(\w+)\s*\)")
+_COMMA = re.compile(r"\s*,\s*(?![^(]*\))")
+"""A comma between terms, not within one."""
 
 TABLE_PROPERTIES = {
     "format-version": "2",
@@ -50,33 +52,43 @@ def partition_spec(
         ValueError: the text has another form.
     """
     text = partitioning if kind.sequenced else _EVENT_PARTITIONING
-    fields: list[PartitionField] = []
-    rest = text
-    for match in _TERM.finditer(text):
+    refused = ValueError(
+        f"partitioning was {partitioning!r}, must be at most one of hour(timestamp) and day(timestamp) and at "
+        f"most one bucket(N, symbol), separated by a comma"
+    )
+    fields: dict[str, PartitionField] = {}
+    for term in _COMMA.split(text.strip()):
+        match = _TERM.fullmatch(term)
+        if match is None:
+            raise refused
         name, count, column = match.groups()
-        rest = rest.replace(match.group(0), "", 1)
         transform: Transform[object, object]
         if name == "bucket" and count and int(count) > 0 and column == "symbol":
             transform = BucketTransform(int(count))  # type: ignore[assignment]
-        elif name != "bucket" and not count and column in ("timestamp", "kafka_timestamp"):
+        elif (
+            name != "bucket"
+            and not count
+            and column == ("timestamp" if kind.sequenced else "kafka_timestamp")
+        ):
             transform = HourTransform() if name == "hour" else DayTransform()  # type: ignore[assignment]
         else:
-            break
+            raise refused
+        if column in fields:  # an hour lies in its day: catalogs refuse two terms over one column
+            raise refused
         source = schema.find_field(column)
-        fields.append(PartitionField(source.field_id, 1000 + len(fields), transform, f"{column}_{name}"))
-    if not fields or rest.strip(" ,"):
-        raise ValueError(
-            f"partitioning was {partitioning!r}, must be terms of hour(timestamp), day(timestamp), "
-            f"bucket(N, symbol) separated by commas"
-        )
-    return PartitionSpec(*fields)
+        fields[column] = PartitionField(source.field_id, 1000 + len(fields), transform, f"{column}_{name}")
+    return PartitionSpec(*fields.values())
 
 
 def sort_order(kind: RecordKind, schema: Schema) -> SortOrder:
     """The declared order of rows in a file: symbol first, then the total order."""
     return SortOrder(
         *(
-            SortField(source_id=schema.find_field(column).field_id, transform=IdentityTransform())
+            SortField(
+                source_id=schema.find_field(column).field_id,
+                transform=IdentityTransform(),
+                null_order=NullOrder.NULLS_LAST,
+            )
             for column in iceberg_sort_columns(kind)
         )
     )

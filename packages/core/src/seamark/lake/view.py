@@ -58,7 +58,12 @@ class TableView:
 
     @property
     def revision(self) -> int:
-        return int(self.properties.get(checkpoint.REVISION, "0"))
+        text = self.properties.get(checkpoint.REVISION, "0")
+        if not (text.isascii() and text.isdecimal()):
+            raise CheckpointInvalid(
+                f"table property {checkpoint.REVISION} was {text!r}, must be a whole number"
+            )
+        return int(text)
 
     def path_to_own(self, snapshot_id: int | None) -> tuple[int, ...]:
         """Snapshots from `snapshot_id` back to the nearest one that a writer made, both included.

@@ -13,7 +13,7 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
-    """Disjoint, non-adjacent, ascending closed intervals `[starts[i], ends[i]]`."""
+    """Disjoint, non-adjacent, ascending closed intervals `[starts[i], ends[i]]` of ids from 0 on."""
 
     starts: Ids
     ends: Ids
@@ -46,7 +46,7 @@ class Intervals:
             return other
         if not len(other.starts):
             return self
-        if len(other.starts) == 1 and other.starts[0] == self.ends[-1] + 1:
+        if len(other.starts) == 1 and other.starts[0] - 1 == self.ends[-1]:
             # What nearly always happens: the next ids of an unbroken feed.
             ends = self.ends.copy()
             ends[-1] = other.ends[0]
@@ -55,7 +55,8 @@ class Intervals:
         ends = np.concatenate((self.ends, other.ends))
         order = np.argsort(starts, kind="stable")
         starts, ends = starts[order], np.maximum.accumulate(ends[order])
-        breaks = np.flatnonzero(starts[1:] > ends[:-1] + 1)
+        # Not ends + 1: the greatest id there is has no successor.
+        breaks = np.flatnonzero(starts[1:] - 1 > ends[:-1])
         return Intervals(
             starts[np.concatenate(([0], breaks + 1))],
             ends[np.concatenate((breaks, [len(starts) - 1]))],

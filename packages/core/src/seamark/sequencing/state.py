@@ -78,7 +78,8 @@ def dump(states: Mapping[str, PartitionState]) -> bytes:
     body = json.dumps(
         {name: _to_json(state) for name, state in states.items()}, sort_keys=True, separators=(",", ":")
     ).encode()
-    return _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + zlib.compress(body, 1)
+    packed = zlib.compress(body, 1)
+    return _MAGIC + hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed
 
 
 def load(data: bytes) -> dict[str, PartitionState]:
@@ -90,13 +91,9 @@ def load(data: bytes) -> dict[str, PartitionState]:
     head, _, packed = data.partition(b"\n")
     if not head.startswith(_MAGIC):
         raise StateCorrupt(f"state file began with {data[:16]!r}, must begin with {_MAGIC!r}")
-    try:
-        body = zlib.decompress(packed)
-    except zlib.error as error:
-        raise StateCorrupt(f"state file does not unpack: {error}") from error
-    if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :]:
+    if hashlib.sha256(packed).hexdigest().encode() != head[len(_MAGIC) :]:
         raise StateCorrupt("state file's checksum differs from its content")
-    return {name: _from_json(state) for name, state in json.loads(body).items()}
+    return {name: _from_json(state) for name, state in json.loads(zlib.decompress(packed)).items()}
 
 
 def _key_text(key: SequenceKey) -> str:

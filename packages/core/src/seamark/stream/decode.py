@@ -34,12 +34,15 @@ from polars_avro import AvroError
 from polars_avro._avro_rs import AvroSource
 from polars_avro._source import seekable_factory
 
+from seamark.market import decimals
 from seamark.market.schema import DECIMAL_PRECISION, RecordKind, avro_schema
 from seamark.sequencing.kinds import refusal
 from seamark.stream.wire import FRAME_BYTES, fixed_schema, frame_prefix
 
 EARLIEST_US, LATEST_US = 0, 7_258_118_400_000_000  # 1970-01-01 to 2200-01-01, exclusive
 """Timestamps outside are refused: partition transforms and clients' date types end somewhere."""
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
+"""Dates outside are refused: clients' date types hold no others."""
 
 MAX_TEXT_BYTES = 64
 _BOUNDARY = "__boundary"
@@ -233,6 +236,9 @@ def _check_values(
                 (instant < EARLIEST_US) | (instant >= LATEST_US),
                 "microseconds of 1970-01-01 to 2199-12-31",
             )
+        elif dtype == pl.Date:
+            day = column.to_physical()
+            rule(name, (day < FIRST_DAY) | (day > LAST_DAY), "a day of 0001-01-01 to 9999-12-31")
         elif name in _IDENTITY or name == "event_id":
             size = column.str.len_bytes()
             limit_bytes = MAX_TEXT_BYTES if name != "event_id" else 4 * MAX_TEXT_BYTES
@@ -267,8 +273,13 @@ def _check_values(
 
 
 def _shown(column: pl.Series, row: int) -> str:
-    # Python's datetime cannot show every instant that a record may hold.
-    text = str((column.to_physical() if isinstance(column.dtype, pl.Datetime) else column)[row])
+    # Python's datetime and date cannot show every instant that a record may hold, and its
+    # Decimal rounds what has too many digits.
+    value = column.to_physical()[row]
+    if isinstance(column.dtype, pl.Decimal):
+        text = decimals.text(value)
+    else:
+        text = value if isinstance(value, str) and value else repr(value)
     return text if len(text) <= MAX_TEXT_BYTES else f"{text[:MAX_TEXT_BYTES]}… ({len(text)} characters)"
 
 

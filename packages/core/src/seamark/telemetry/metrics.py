@@ -30,7 +30,7 @@ class IngestorMetrics:
         )
         self.records_acked = Counter(
             "seamark_ingestor_records_acked_total",
-            "Trades, quotes and dead letters that Kafka has acknowledged.",
+            "Records of every kind that Kafka has acknowledged.",
             registry=registry,
         )
         self.frames_refused = Counter(

@@ -59,17 +59,18 @@ def adopt(
         Stopped: the topic, the registry or H do not allow it; the message says what would.
         CatalogUnavailable, LogUnavailable
     """
-    stream_id: int | None = None
+    sent: Stream | None = None
     for _ in range(_ATTEMPTS):
         view = table.load()
-        if stream_id is not None and stream_id in view.streams:
-            return Adopted(view.streams[stream_id], view.revision)  # an attempt without an answer had landed
+        # The id alone does not tell: another adoption may have taken it in between.
+        if sent is not None and view.streams.get(sent.stream_id) == sent:
+            return Adopted(sent, view.revision)  # an attempt without an answer had landed
         if only_if_empty and view.streams:
             return None
         if (reason := view.rolled_back()) is not None:
             raise Stopped(f"rolled_back: {reason}. Way on: adopt --at-snapshot {view.head_id}")
         plan = _plan(view, cluster, kind, topic, routing, succeeds, lost)
-        stream_id = plan.stream.stream_id
+        sent = plan.stream
         states = _seed(table, view, store, kind, plan.stream, succeeds)
         change = _change(view, store, plan, states)
         try:
@@ -168,9 +169,7 @@ def _plan(
         same_log = old.topic_id == topic_id
         excluded = _unread(view, old, bounds if same_log else None, lost)
         if same_log:
-            # The old stream's records are in the table: the new one begins behind them.
-            for partition in range(min(old.partitions, partitions)):
-                starts[partition] = bounds[partition].end
+            starts = _continued(view, old, bounds, routing)
     stream = Stream(
         stream_id=max(view.streams, default=0) + 1,
         cluster_id=cluster.cluster_id(),
@@ -185,6 +184,27 @@ def _plan(
     return _Plan(stream, excluded)
 
 
+def _continued(view: TableView, old: Stream, bounds: list[Bounds], routing: Routing) -> list[int]:
+    """Where a stream begins that goes on in the log of the one it succeeds.
+
+    Behind the old stream's records, which are in the table. A partition that was truncated
+    below H begins at the log's start: nobody knows where the new records begin, and first
+    occurrence turns the known ones away.
+    """
+    starts = []
+    for partition, bound in enumerate(bounds):
+        known = partition < old.partitions
+        truncated = known and view.checkpoints[StreamPartition(old.stream_id, partition)].next > bound.end
+        if truncated and routing.hash != old.routing_hash:
+            raise Stopped(
+                f"partition {partition} of stream {old.stream_id} was truncated and the routing differs: its old "
+                f"records would be read where their symbols' states are not. Way on: adopt with the routing "
+                f"{old.routing_hash[:12]} first"
+            )
+        starts.append(bound.end if known and not truncated else bound.start)
+    return starts
+
+
 def _unread(
     view: TableView, old: Stream, bounds: list[Bounds] | None, lost: bool
 ) -> tuple[ExcludedRange, ...]:
@@ -196,9 +216,8 @@ def _unread(
         if bounds is None:
             ranges.append(ExcludedRange(where, reached, UNKNOWN_END, "LOST", view.revision + 1))
         elif partition < len(bounds) and reached != bounds[partition].end:
-            ranges.append(
-                ExcludedRange(where, reached, max(reached, bounds[partition].end), "LOST", view.revision + 1)
-            )
+            end = max(reached, bounds[partition].end)  # truncated: all below H is in the table
+            ranges.append(ExcludedRange(where, reached, end, "LOST", view.revision + 1))
     if ranges and not lost:
         first = ranges[0]
         raise Stopped(
@@ -206,7 +225,7 @@ def _unread(
             f"{'unknown (the topic is gone)' if first.next == UNKNOWN_END else 'not there'}. Way on: let the writer "
             f"reach the end, or --lost to record what is missing as lost"
         )
-    return tuple(ranges)
+    return tuple(gone for gone in ranges if gone.first != gone.next)
 
 
 def _seed(

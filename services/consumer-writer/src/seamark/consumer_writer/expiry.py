@@ -31,18 +31,23 @@ def expirable(view: TableView, policy: ExpiryPolicy, now_ms: int) -> tuple[int, 
     if excess <= 0:
         return ()
     youngest_ms = now_ms - round(policy.min_age_seconds * 1000)
-    oldest_first = sorted(view.snapshots.values(), key=lambda snapshot: snapshot.timestamp_ms)
-    candidates = [
+    may_go = {
         snapshot.snapshot_id
-        for snapshot in oldest_first
+        for snapshot in view.snapshots.values()
         if snapshot.timestamp_ms < youngest_ms
         and snapshot.snapshot_id not in view.referenced
         and snapshot.snapshot_id != view.head_id
-    ][: min(excess, policy.per_commit)]
-    going = set(candidates)
-    needed: set[int] = set()
+    }
+    needed = set(view.path_to_own(view.head_id))
     for snapshot in view.snapshots.values():
-        at_head = snapshot.snapshot_id == view.head_id
-        if at_head or (snapshot.operation == "replace" and snapshot.snapshot_id not in going):
+        if snapshot.operation == "replace" and snapshot.snapshot_id not in may_go:
             needed.update(view.path_to_own(snapshot.snapshot_id))
-    return tuple(snapshot_id for snapshot_id in candidates if snapshot_id not in needed)
+
+    def oldest_first(snapshot_id: int) -> tuple[int, int, int]:
+        # What leans on an own summary goes before it, the farthest first: wherever the list is
+        # cut, a replace that stays keeps its way, and a long row of them cannot block the list.
+        way = view.path_to_own(snapshot_id)
+        return view.snapshots[way[-1]].timestamp_ms, way[-1], -len(way)
+
+    going = sorted(may_go - needed, key=oldest_first)
+    return tuple(going[: min(excess, policy.per_commit)])

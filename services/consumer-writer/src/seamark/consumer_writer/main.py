@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog
 
 from seamark.consumer_writer.adopt import adopt, adopt_at_snapshot
 from seamark.consumer_writer.commit_loop import RetryPolicy
@@ -27,7 +27,7 @@ from seamark.consumer_writer.state_cleanup import StateCleanup
 from seamark.consumer_writer.table_writer import TableWriter
 from seamark.consumer_writer.topics import create_topics, market_topics, publish_routing, published_routings
 from seamark.lake.errors import CatalogUnavailable, LakeError
-from seamark.lake.iceberg import IcebergTable
+from seamark.lake.iceberg import IcebergTable, open_catalog
 from seamark.lake.states import ObjectStateStore
 from seamark.lake.tables import create_table
 from seamark.market.routing import Routing, bundled_tiers, routing_for
@@ -169,10 +169,9 @@ def _new_routing(settings: WriterSettings, cluster: KafkaCluster, topic: str, ki
 
 
 def _catalog(settings: WriterSettings) -> Catalog:
-    try:
-        return load_catalog(settings.catalog_name, **settings.catalog_properties())
-    except Exception as error:  # noqa: BLE001 - pyiceberg raises whatever its HTTP session and parsers do
-        raise CatalogUnavailable(f"{type(error).__name__}: {error}") from error
+    return open_catalog(
+        settings.catalog_name, settings.catalog_properties(), settings.catalog_timeout_seconds
+    )
 
 
 def _wait_for(

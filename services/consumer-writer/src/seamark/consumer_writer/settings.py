@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from seamark.lake.tables import DEFAULT_PARTITIONING, partition_spec
 from seamark.market.schema import RecordKind, iceberg_schema
@@ -25,6 +26,7 @@ class WriterSettings(ServiceSettings):
     catalog_warehouse: str = Field("", description="the warehouse to ask the catalog for")
     catalog_credential: SecretStr = Field(SecretStr(""), description="client id:secret for OAuth2, or empty")
     catalog_oauth2_uri: str = Field("", description="the OAuth2 token address, or empty")
+    catalog_timeout_seconds: float = Field(30.0, gt=0, description="more than 0 seconds")
     catalog_namespace: str = Field(
         "market", pattern=r"^[a-z][a-z0-9_]*$", description="lower-case letters, digits, _"
     )
@@ -51,7 +53,7 @@ class WriterSettings(ServiceSettings):
     )
     partitioning: str = Field(
         DEFAULT_PARTITIONING,
-        description="terms of hour(timestamp), day(timestamp), bucket(N, symbol) separated by commas",
+        description="hour(timestamp) or day(timestamp), and bucket(N, symbol), separated by a comma",
     )
     target_snapshots: int = Field(60, ge=2, le=10_000, description="2 to 10000 snapshots")
     snapshot_min_age_seconds: float = Field(900.0, ge=0, description="0 or more seconds")
@@ -61,10 +63,18 @@ class WriterSettings(ServiceSettings):
     partitions: int = Field(4, ge=1, le=10_000, description="1 to 10000 partitions for new topics")
     replication_factor: int = Field(1, ge=1, le=10, description="1 to 10 replicas for new topics")
 
+    @field_validator("partitioning")
+    @classmethod
+    def _check_partitioning(cls, text: str) -> str:
+        try:
+            partition_spec(RecordKind.TRADES, iceberg_schema(RecordKind.TRADES), text)
+        except ValueError:
+            # The description says what is allowed; the reason would only say it once more.
+            raise PydanticCustomError("partitioning", "no partitioning") from None
+        return text
+
     @model_validator(mode="after")
     def _check(self) -> WriterSettings:
-        schema = iceberg_schema(RecordKind.TRADES)
-        partition_spec(RecordKind.TRADES, schema, self.partitioning)
         objective = self.committed_age_objective_seconds
         if objective and self.flush_seconds > objective:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -69,12 +68,13 @@ class BinanceSpot:
                 timeout=aiohttp.ClientTimeout(total=_REQUEST_SECONDS),
             ) as reply:
                 body = await reply.read()
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError) as error:
             raise VenueUnavailable(f"{self._rest_url}{path}: {str(error) or 'no answer in time'}") from error
         if reply.status in _WAIT_STATUSES:
             wait = reply.headers.get("Retry-After", "")
             raise VenueUnavailable(
-                f"{path} answered {reply.status}: too many requests", float(wait) if wait.isdecimal() else 60.0
+                f"{path} answered {reply.status}: too many requests",
+                float(wait) if wait.isdecimal() else 60.0,
             )
         if reply.status == 400 and _error_code(body) == _INVALID_SYMBOL:
             raise SettingRefused(

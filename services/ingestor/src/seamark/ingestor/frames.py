@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from seamark.ingestor.venue import Accepted, Instrument, Notice, Refused
+from seamark.ingestor.venue import Accepted, Instrument, Notice, RecordStream, Refused
 from seamark.market import decimals
 from seamark.market.errors import DecimalOutOfRange
 from seamark.market.schema import RecordKind
@@ -50,34 +50,14 @@ class _BookTicker(msgspec.Struct, frozen=True, gc=False):
     A: str
 
 
-class _Stream(msgspec.Struct, frozen=True):
-    kind: RecordKind
-    symbol: str
-    head: dict[str, Any]
-    """The fields that every record of the stream has alike."""
-
-
 class BinanceFrames:
     """Reads the frames of the trade and book ticker streams of some symbols."""
 
     def __init__(self, market: str, instruments: Iterable[Instrument]) -> None:
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, RecordStream] = {}
         for instrument in instruments:
-            symbol = instrument.symbol
-            head = {
-                "exchange": "binance",
-                "market": market,
-                "symbol": symbol,
-                "currency": instrument.currency,
-                "origin": "STREAM",
-            }
-            self._streams[f"{symbol.lower()}@{TRADE_FEED}"] = _Stream(
-                RecordKind.TRADES, symbol, head | {"feed": TRADE_FEED}
-            )
-            # A spot book ticker carries no time of the venue: the receive time stands in for it.
-            self._streams[f"{symbol.lower()}@{QUOTE_FEED}"] = _Stream(
-                RecordKind.QUOTES, symbol, head | {"feed": QUOTE_FEED, "timestamp_source": "RECEIVE"}
-            )
+            for feed, stream in _streams(market, instrument).items():
+                self._streams[f"{instrument.symbol.lower()}@{feed}"] = stream
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._trade = msgspec.json.Decoder(_Trade)
         self._ticker = msgspec.json.Decoder(_BookTicker)
@@ -99,14 +79,15 @@ class BinanceFrames:
             return self._read_ticker(stream, self._ticker.decode(envelope.data), received_us)
         except (msgspec.DecodeError, UnicodeDecodeError, DecimalOutOfRange, _WrongSymbol) as error:
             native_id = _native_id(envelope.data, "t" if stream.kind is RecordKind.TRADES else "u")
-            return Refused(f"{envelope.stream}: {error}", stream.head["feed"], stream.symbol, native_id)
+            return Refused(
+                f"{envelope.stream}: {error}", str(stream.constants["feed"]), stream.symbol, native_id
+            )
 
     @staticmethod
-    def _read_trade(stream: _Stream, trade: _Trade, received_us: int) -> Accepted:
+    def _read_trade(stream: RecordStream, trade: _Trade, received_us: int) -> Accepted:
         if trade.s != stream.symbol:
             raise _WrongSymbol(trade.s, stream.symbol)
         record = {
-            **stream.head,
             "source_sequence": trade.t,
             "timestamp": trade.T,
             "published_timestamp": trade.E,
@@ -116,14 +97,13 @@ class BinanceFrames:
             # m: the buyer was the maker, so the aggressor sold.
             "side": "SELL" if trade.m else "BUY",
         }
-        return Accepted(RecordKind.TRADES, stream.symbol, record, trade.T, trade.E)
+        return Accepted(stream, record, trade.T, trade.E)
 
     @staticmethod
-    def _read_ticker(stream: _Stream, ticker: _BookTicker, received_us: int) -> Accepted:
+    def _read_ticker(stream: RecordStream, ticker: _BookTicker, received_us: int) -> Accepted:
         if ticker.s != stream.symbol:
             raise _WrongSymbol(ticker.s, stream.symbol)
         record = {
-            **stream.head,
             "source_sequence": ticker.u,
             "timestamp": received_us,
             "ingestion_timestamp": received_us,
@@ -132,7 +112,30 @@ class BinanceFrames:
             "ask_price": decimals.to_bytes(decimals.parse(ticker.a, "ask_price")),
             "ask_quantity": decimals.to_bytes(decimals.parse(ticker.A, "ask_quantity")),
         }
-        return Accepted(RecordKind.QUOTES, stream.symbol, record, None, None)
+        return Accepted(stream, record, None, None)
+
+
+def _streams(market: str, instrument: Instrument) -> dict[str, RecordStream]:
+    """The streams of a symbol, by feed."""
+    same = {
+        "exchange": "binance",
+        "market": market,
+        "symbol": instrument.symbol,
+        "currency": instrument.currency,
+        "origin": "STREAM",
+        "native_id": None,
+        "vendor_data": None,
+    }
+    trades = same | {"feed": TRADE_FEED, "trade_conditions": None, "correction_of": None}
+    # A spot book ticker carries no time of the venue: the receive time stands in for it.
+    quotes = same | {"feed": QUOTE_FEED, "timestamp_source": "RECEIVE", "published_timestamp": None}
+    numbered = ("source_sequence",)
+    return {
+        TRADE_FEED: RecordStream(
+            RecordKind.TRADES, instrument.symbol, trades, (*numbered, "published_timestamp")
+        ),
+        QUOTE_FEED: RecordStream(RecordKind.QUOTES, instrument.symbol, quotes, numbered),
+    }
 
 
 class _WrongSymbol(Exception):

@@ -39,12 +39,25 @@ class AckedOffsets:
 
     def __init__(self) -> None:
         self._next: dict[TopicPartition, int] = {}
+        self._unplaced: set[TopicPartition] = set()
 
     def add(self, topic: str, partition: int, offset: int) -> None:
-        """A record is in the log at `offset`."""
+        """A record is in the log at `offset`; negative: it is there, nobody knows where."""
         where = (topic, partition)
         if offset >= self._next.get(where, 0):
             self._next[where] = offset + 1
+            self._unplaced.discard(where)
+        elif offset < 0:
+            self._unplaced.add(where)
+
+    @property
+    def known(self) -> bool:
+        """Whether V covers every acknowledged record.
+
+        A repeated batch that the broker has already forgotten is acknowledged without its
+        offset. The next record of the partition, which is behind it, makes V whole again.
+        """
+        return not self._unplaced
 
     def snapshot(self) -> Mapping[TopicPartition, int]:
         """V now."""
@@ -123,7 +136,7 @@ class Progress:
     def claim(self) -> Claim | None:
         """The greatest claim that stands now and has not been given yet, or None."""
         venue_us: int | None = None
-        while self._marked and self._marked[0][0].complete:
+        while self._offsets.known and self._marked and self._marked[0][0].complete:
             _, marked_us = self._marked.popleft()
             venue_us = marked_us if marked_us is not None else venue_us
         return None if venue_us is None else Claim(venue_us, self._offsets.snapshot())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,12 +29,24 @@ class Instrument:
     """All the venue said of it, as JSON text."""
 
 
-class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A frame that is a record of the contract, in raw form (see `seamark.stream.encode`)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordStream:
+    """Where the records of one kind and symbol come from. Equal to itself only."""
 
     kind: RecordKind
     symbol: str
+    constants: Mapping[str, object]
+    """Fields that every record has alike, in raw form."""
+    present: tuple[str, ...]
+    """Nullable fields that are never null."""
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """A frame that is a record of the contract."""
+
+    stream: RecordStream
     record: dict[str, Any]
+    """The fields that the stream's constants do not have, in raw form (see `seamark.stream.encode`)."""
     venue_us: int | None
     """Venue time of what happened, microseconds; None where the frame carries none."""
     published_us: int | None

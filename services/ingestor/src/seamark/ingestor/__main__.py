@@ -1,0 +1,5 @@
+import sys
+
+from seamark.ingestor.main import main
+
+sys.exit(main())

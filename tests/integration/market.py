@@ -1,0 +1,449 @@
+"""A market of its own for a test: its topics, its tables, and real writers between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from pyiceberg.catalog import load_catalog
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Operation
+from seamark_oracle import TableFigures, judge
+
+from integration.fault_proxy import FaultProxy
+from seamark.consumer_writer.main import init
+from seamark.consumer_writer.settings import WriterSettings
+from seamark.lake.checkpoint import Checkpoint
+from seamark.lake.datafiles import write_data_files
+from seamark.lake.iceberg import IcebergTable
+from seamark.lake.view import TableView
+from seamark.local.engines import CatalogServer, KafkaNode, dies_with_parent
+from seamark.market.decimals import to_bytes
+from seamark.market.order import iceberg_sort_columns
+from seamark.market.routing import Routing
+from seamark.market.schema import RecordKind
+from seamark.stream.encode import Encoder
+from seamark.stream.topics import DEAD_LETTERS, market_topic
+
+DEADLINE_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_KAFKA_SECONDS = 20.0
+_ENTRY = """
+import json, os, sys
+from seamark.consumer_writer.main import main
+job = sys.stdin.readline()
+if job:
+    job = json.loads(job)
+    os.environ.update(job["environment"])
+    sys.exit(main(job["arguments"]))
+"""
+
+
+def wait_until(
+    condition: Callable[[], object],
+    what: str | Callable[[], str],
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> None:
+    """Return when `condition` is true; fail the test with `what` at the deadline."""
+    deadline = time.monotonic() + deadline_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            said = what if isinstance(what, str) else what()
+            pytest.fail(f"after {deadline_seconds:g} s still not true: {said}")
+        time.sleep(_POLL_SECONDS)
+
+
+class Spares:
+    """Starts consumer-writer processes ahead of need: its imports take most of its start.
+
+    A process waits with everything imported until it is told its arguments and settings; from
+    there on it is the program as installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._next = self._spawn()
+
+    def take(self, arguments: Sequence[str], environment: dict[str, str]) -> Program:
+        program, self._next = self._next, self._spawn()
+        job = json.dumps({"arguments": [*arguments], "environment": environment})
+        assert program.process.stdin is not None
+        with program.process.stdin as pipe:
+            pipe.write(job.encode() + b"\n")
+        return program
+
+    def close(self) -> None:
+        self._next.kill()
+
+    def _spawn(self) -> Program:
+        self._count += 1
+        log = self._folder / f"writer-{self._count}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", dies_with_parent.__file__, str(os.getpid())),
+                    *(sys.executable, "-c", _ENTRY),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+            )
+        return Program(process, log)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A consumer-writer process and what it says."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.poll()
+
+    def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
+        """Its exit code, as `subprocess` has it."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it did not end within {seconds:g} s:\n{self.log()}")
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def kill_soon(self) -> None:
+        """SIGKILL; does not wait, for use from another thread."""
+        os.kill(self.process.pid, signal.SIGKILL)
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def terminate(self) -> int:
+        """SIGTERM; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def said(self, message: str) -> list[dict[str, Any]]:
+        """Log lines with this message."""
+        lines = [line for line in self.log().splitlines() if line.startswith("{") and line.endswith("}")]
+        return [line for line in map(json.loads, lines) if line["message"] == message]
+
+    def await_said(self, message: str, count: int = 1) -> None:
+        """Wait for its `count`th such line; fails at once if it ends before."""
+        wait_until(
+            lambda: len(self.said(message)) >= count or self.exit_code is not None,
+            lambda: f"{count} lines {message!r} in:\n{self.log()}",
+        )
+        assert len(self.said(message)) >= count, self.log()
+
+
+class Market:
+    """Topics, tables and writers of one test. Made by `open_market`."""
+
+    def __init__(
+        self, kafka: KafkaNode, server: CatalogServer, spares: Spares, proxy: FaultProxy | None, **settings: Any
+    ) -> None:
+        self.kafka, self.server, self._spares, self.proxy = kafka, server, spares, proxy
+        self.namespace = f"test_{uuid4().hex[:8]}"
+        self.exchange = f"x{uuid4().hex[:8]}"
+        self.topic = market_topic("crypto", RecordKind.TRADES, self.exchange)
+        self.programs: list[Program] = []
+        direct = server.properties()
+        given = proxy.properties if proxy is not None else direct
+        self.settings = {
+            "kafka_bootstrap": kafka.bootstrap,
+            "catalog_uri": given["uri"],
+            "catalog_warehouse": given["warehouse"],
+            "catalog_credential": given["credential"],
+            "catalog_oauth2_uri": given["oauth2-server-uri"],
+            "catalog_namespace": self.namespace,
+            "s3_endpoint": given["s3.endpoint"],
+            "s3_region": given["s3.region"],
+            "s3_access_key_id": given["s3.access-key-id"],
+            "s3_secret_access_key": given["s3.secret-access-key"],
+            "state_uri": f"{server.state_uri}/{self.namespace}",
+            "exchange": self.exchange,
+            "consumer_group": self.namespace,
+            "flush_seconds": 0.3,
+            "start_timeout_seconds": 20,
+            "stop_timeout_seconds": 15,
+            "partitions": 4,
+        } | settings
+        self.catalog = load_catalog("direct", **direct)
+        self._lake = IcebergTable(self.catalog, self.namespace, "trades")
+        self._asker = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "test", "log_level": 2})
+
+    # Writers
+
+    def init(self) -> None:
+        """As `consumer-writer init` does."""
+        init(WriterSettings(**self.settings))
+
+    def start(self, *arguments: str, **settings: Any) -> Program:
+        """A consumer-writer process; `run` unless told otherwise."""
+        merged = self.settings | settings
+        environment = {f"SEAMARK_{name.upper()}": str(value) for name, value in merged.items()}
+        program = self._spares.take(arguments or ("run",), environment)
+        self.programs.append(program)
+        return program
+
+    def start_reading(self, **settings: Any) -> Program:
+        """A writer that has been given all partitions of the trades topic."""
+        program = self.start(**settings)
+        wait_until(
+            lambda: (
+                program.exit_code is not None or len(self.held_by(program)) == self.settings["partitions"]
+            ),
+            lambda: f"a writer holds all partitions:\n{program.log()}",
+        )
+        assert program.exit_code is None, program.log()
+        return program
+
+    def held_by(self, program: Program) -> set[str]:
+        """Partitions of the trades topic that a writer has been given and not lost, by its log."""
+        held: set[str] = set()
+        for line in program.log().splitlines():
+            if '"partitions": ' not in line or not line.endswith("}"):
+                continue
+            event = json.loads(line)
+            mine = {name for name in event["partitions"] if name.startswith(f"{self.topic}-")}
+            held = held | mine if event["message"] == "assigned" else held - mine
+        return held
+
+    def command(self, *arguments: str, **settings: Any) -> Program:
+        """A consumer-writer command, run to its end."""
+        program = self.start(*arguments, **settings)
+        program.wait()
+        return program
+
+    def close(self) -> None:
+        for program in self.programs:
+            program.kill()
+        self._asker.close()
+
+    # The log
+
+    @property
+    def routing(self) -> Routing:
+        return Routing.from_json(self.view().stream_of(self.topic).routing)
+
+    def ends(self) -> dict[int, int]:
+        """End offset of each partition of the trades topic."""
+        partitions = self._asker.list_topics(self.topic, timeout=_KAFKA_SECONDS).topics[self.topic].partitions
+        return {
+            partition: self._asker.get_watermark_offsets(
+                TopicPartition(self.topic, partition), timeout=_KAFKA_SECONDS
+            )[1]
+            for partition in sorted(partitions)
+        }
+
+    def dead_letters(self) -> list[dict[str, str]]:
+        """Headers, key and value of the dead letters from this market's trades."""
+        end = self._asker.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=_KAFKA_SECONDS)[1]
+        self._asker.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
+        found, read = [], 0
+        while read < end:
+            for message in self._asker.consume(min(1000, end - read), timeout=_KAFKA_SECONDS):
+                read = message.offset() + 1
+                headers = {name: value.decode() for name, value in message.headers() or []}
+                if headers.get("topic") == self.topic:
+                    found.append(headers | {"key": message.key(), "value": message.value()})
+        self._asker.unassign()
+        return found
+
+    # The table
+
+    def view(self) -> TableView:
+        return self._lake.load()
+
+    def table(self) -> Table:
+        return self.catalog.load_table((self.namespace, "trades"))
+
+    def checkpoints(self) -> dict[int, Checkpoint]:
+        """By partition of the open stream."""
+        view = self.view()
+        stream_id = view.stream_of(self.topic).stream_id
+        return {
+            where.partition: point
+            for where, point in view.checkpoints.items()
+            if where.stream_id == stream_id
+        }
+
+    def drained(self) -> bool:
+        """Whether the table has all records of the log."""
+        return {partition: point.next for partition, point in self.checkpoints().items()} == self.ends()
+
+    def drain(self, *alive: Program, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        """Wait for `drained`; fails at once if one of the writers `alive` ends meanwhile."""
+
+        def state() -> str:
+            logs = "\n".join(program.log()[-3000:] for program in alive)
+            return f"table at {self.checkpoints()}, log at {self.ends()}; {logs}"
+
+        wait_until(
+            lambda: self.drained() or any(program.exit_code is not None for program in alive),
+            state,
+            deadline_seconds,
+        )
+        for program in alive:
+            assert program.exit_code is None, program.log()
+
+    def judge(self, distinct: int | None = None) -> TableFigures:
+        """Fails unless the trades table is exactly what the log says, and all of it.
+
+        `distinct`: how many different trades were sent; so many rows there must be.
+        """
+        verdict = judge(self.kafka.bootstrap, self.server.properties(), self.namespace, tables=["trades"])
+        assert verdict.exact, verdict.to_text()
+        figures = verdict.figures("trades")
+        assert figures.waiting == 0, verdict.to_text()
+        if distinct is not None:
+            assert figures.in_iceberg == distinct, verdict.to_text()
+        return figures
+
+    def rewrite(self) -> int:
+        """Maintain the table as an engine's optimize does: all files into new ones, rows kept.
+
+        Gives the id of the `replace` snapshot.
+        """
+        table = self.table()
+        rows = table.scan().to_arrow().sort_by(
+            [(name, "ascending") for name in iceberg_sort_columns(RecordKind.TRADES)]
+        )
+        transaction = Transaction(table, autocommit=False)
+        producer = transaction.update_snapshot().overwrite()
+        for task in table.scan().plan_files():
+            producer.delete_data_file(task.file)
+        for file in write_data_files(table, rows):
+            producer.append_data_file(file)
+        updates, requirements = producer._commit()
+        # pyiceberg makes no replace itself; what it stages for an overwrite is the same but for the name.
+        added, *others = updates
+        summary = added.snapshot.summary.model_copy(update={"operation": Operation.REPLACE})
+        snapshot = added.snapshot.model_copy(update={"summary": summary})
+        added = added.model_copy(update={"snapshot": snapshot})
+        self.catalog.commit_table(table, requirements, (added, *others))
+        return snapshot.snapshot_id
+
+
+@contextmanager
+def open_market(
+    kafka: KafkaNode, server: CatalogServer, spares: Spares, proxy: FaultProxy | None = None, **settings: Any
+) -> Iterator[Market]:
+    """A market with its topics, tables and streams made; its writers end with it."""
+    market = Market(kafka, server, spares, proxy, **settings)
+    try:
+        market.init()
+        yield market
+    finally:
+        market.close()
+
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "SHIBUSDT", "ABCUSDT", "XYZUSDT")
+"""Of every tier: together they reach all of four partitions."""
+_STEP_US = 100
+
+
+class Feed:
+    """Sends trades as legs do: keyed and routed by symbol, ids in order, some of them amiss."""
+
+    def __init__(self, market: Market, seed: int = 1) -> None:
+        self._topic, self._routing = market.topic, market.routing
+        self._random = random.Random(seed)
+        self._encoder = Encoder(RecordKind.TRADES, 1)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": market.kafka.bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "log_level": 2,
+            }
+        )
+        self._ids = dict.fromkeys(SYMBOLS, 0)
+        self._recent: dict[str, list[bytes]] = {symbol: [] for symbol in SYMBOLS}
+        self._time_us = time.time_ns() // 1000
+        self.distinct = 0
+        """Different good trades sent."""
+        self.poisoned = 0
+        """Records sent that no reader can decode."""
+
+    def send(self, count: int, repeats: float = 0.0, swaps: float = 0.0, poison: float = 0.0) -> None:
+        """Send `count` new trades, with these shares of repeats, swapped pairs and poison beside them.
+
+        Returns when all are acknowledged.
+        """
+        chance = self._random.random
+        while count > 0:
+            symbol = self._random.choice(SYMBOLS)
+            values = [self.trade(symbol)]
+            if chance() < swaps:
+                values.insert(0, self.trade(symbol))
+            if chance() < repeats and self._recent[symbol]:
+                values.append(self._random.choice(self._recent[symbol]))
+            if chance() < poison:
+                values.append(values[0][:-4])
+                self.poisoned += 1
+            for value in values:
+                self.raw(value, symbol)
+            count -= 1
+            self._recent[symbol] = [*self._recent[symbol][-50:], values[0]]
+        self.flush()
+
+    def trade(self, symbol: str) -> bytes:
+        """The next trade of a symbol, framed; sent by whoever asked for it."""
+        self._ids[symbol] += 1
+        self._time_us += _STEP_US
+        self.distinct += 1
+        return self._encoder.encode(
+            {
+                "exchange": "binance",
+                "market": "spot",
+                "feed": "trade",
+                "symbol": symbol,
+                "source_sequence": self._ids[symbol],
+                "timestamp": self._time_us,
+                "ingestion_timestamp": self._time_us + 500,
+                "price": to_bytes(self._random.randrange(1, 10**16)),
+                "quantity": to_bytes(self._random.randrange(1, 10**14)),
+                "currency": "USDT",
+                "side": self._random.choice(["BUY", "SELL"]),
+                "origin": "STREAM",
+            }
+        )
+
+    def recent(self, symbol: str) -> list[bytes]:
+        """Trades of a symbol that were sent before, the last fifty or so."""
+        return list(self._recent[symbol])
+
+    def raw(self, value: bytes | None, symbol: str) -> None:
+        """Hand one record to the producer, at the symbol's place; `flush` makes sure of it."""
+        partition = self._routing.partition_of(symbol)
+        self._producer.produce(self._topic, value, key=symbol.encode(), partition=partition)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        assert self._producer.flush(_KAFKA_SECONDS * 3) == 0, "Kafka did not acknowledge all records"

@@ -1,0 +1,377 @@
+"""Named defects of commit, fold and state. Each must turn the model red: a judge that cannot fail is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+from twins.lake import MemoryStates, MemoryTable
+
+from seamark.consumer_writer import adopt as adopt_module
+from seamark.consumer_writer import batch as batch_module
+from seamark.consumer_writer import table_writer as writer_module
+from seamark.consumer_writer.decide import Landed, Stage, decide
+from seamark.consumer_writer.table_writer import TableWriter
+from seamark.lake.checkpoint import Counters
+from seamark.lake.view import TableView
+from seamark.sequencing import fold as fold_module
+from seamark.sequencing.intervals import Intervals
+from seamark.sequencing.state import PartitionState, QuoteSequence, TradeSequence
+
+Defect = Callable[[ExitStack], None]
+DEFECTS: dict[str, Defect] = {}
+
+
+def defect(name: str) -> Callable[[Defect], Defect]:
+    def register(apply: Defect) -> Defect:
+        DEFECTS[name] = apply
+        return apply
+
+    return register
+
+
+@contextmanager
+def broken(name: str) -> Iterator[None]:
+    """The writer with one defect."""
+    with ExitStack() as stack:
+        DEFECTS[name](stack)
+        yield
+
+
+def _replace(stack: ExitStack, owner: object, name: str, make: Callable) -> None:
+    stack.enter_context(patch.object(owner, name, make(getattr(owner, name))))
+
+
+@defect("drop one row of a batch")
+def _(stack):
+    _replace(stack, batch_module, "batch_rows", lambda real: lambda *a: real(*a)[:-1])
+
+
+@defect("write one row twice")
+def _(stack):
+    def doubled(real):
+        def rows(*arguments):
+            table = real(*arguments)
+            return writer_pa.concat_tables([table, table[:1]])
+
+        return rows
+
+    import pyarrow as writer_pa
+
+    _replace(stack, batch_module, "batch_rows", doubled)
+
+
+@defect("H moves by a commit that only sets properties")
+def _(stack):
+    def apply(real):
+        def property_only(self, view, change):
+            if change.files:
+                return real(self, view, change)
+            self.properties.update(change.properties)  # what catalogs do: no head to compare
+
+        return property_only
+
+    _replace(stack, MemoryTable, "apply", apply)
+
+
+@defect("no compare: the batch is staged on whatever is there")
+def _(stack):
+    def careless(real):
+        def decision(view, batch, attempt, uuid):
+            found = real(view, batch, attempt, uuid)
+            if isinstance(found, Stage | Landed):
+                return found
+            points = view.checkpoints
+            moved = {
+                where: replace(
+                    points[where].advanced(r.next, r.leader_epoch, r.append_us, r.counters),
+                    batch_id=batch.batch_id,
+                    attempt=attempt,
+                )
+                for where, r in batch.ranges.items()
+            }
+            return Stage({**points, **moved}, moved)
+
+        return decision
+
+    _replace(stack, writer_module, "decide", careless)
+
+
+@defect("<= for < in the compare: a batch may begin before next")
+def _(stack):
+    def lenient(real):
+        def decision(view, batch, attempt, uuid):
+            ranges = {
+                where: replace(r, first=r.first, next=r.next)
+                for where, r in batch.ranges.items()
+            }
+            points = view.checkpoints
+            if all(where in points and r.first <= points[where].next for where, r in ranges.items()):
+                moved = {
+                    where: replace(
+                        points[where].advanced(r.next, r.leader_epoch, r.append_us, r.counters),
+                        batch_id=batch.batch_id,
+                        attempt=attempt,
+                    )
+                    for where, r in ranges.items()
+                }
+                if any(points[where].batch_id == batch.batch_id for where in ranges):
+                    return Landed()
+                return Stage({**points, **moved}, moved)
+            return real(view, batch, attempt, uuid)
+
+        return decision
+
+    _replace(stack, writer_module, "decide", lenient)
+
+
+@defect("a landed batch is not recognised: it is staged again from where the table is")
+def _(stack):
+    def forgetful(real):
+        def decision(view, batch, attempt, uuid):
+            found = decide(view, batch, attempt, uuid)
+            if not isinstance(found, Landed):
+                return found
+            points = view.checkpoints
+            moved = {where: replace(points[where], attempt=attempt) for where in batch.ranges}
+            return Stage({**points, **moved}, moved)
+
+        return decision
+
+    _replace(stack, writer_module, "decide", forgetful)
+
+
+@defect("the head requirement is left out")
+def _(stack):
+    def apply(real):
+        def headless(self, view, change):
+            real(self, replace(view, head_id=self.head), change)
+
+        return headless
+
+    _replace(stack, MemoryTable, "apply", apply)
+
+
+@defect("a rollback of the branch is not noticed")
+def _(stack):
+    _replace(stack, TableView, "rolled_back", lambda real: lambda self: None)
+
+
+@defect("warm-up instead of state: a writer begins with an empty state")
+def _(stack):
+    _replace(
+        stack,
+        writer_module,
+        "restore",
+        lambda real: lambda table, view, store, kind, wanted, note: {w: PartitionState() for w in wanted},
+    )
+
+
+@defect("stale state after a fence: the position is restored, the state is not")
+def _(stack):
+    def assign(real):
+        def keeping(self, wanted):
+            kept = getattr(self, "_kept_states", {})
+            starts = real(self, wanted)
+            for topic in starts:
+                if topic in kept:
+                    self._partitions[topic].state = kept[topic]
+            return starts
+
+        return keeping
+
+    def release(real):
+        def remembering(self, gone):
+            gone = list(gone)
+            kept = self.__dict__.setdefault("_kept_states", {})
+            for topic in gone:
+                if topic in self._partitions:
+                    kept[topic] = self._partitions[topic].state
+            real(self, gone)
+
+        return remembering
+
+    _replace(stack, TableWriter, "assign", assign)
+    _replace(stack, TableWriter, "release", release)
+
+
+@defect("the state file holds what was read after the batch was sealed")
+def _(stack):
+    def prepare(real):
+        def late(self, batch, now_ms):
+            ranges = {
+                where: replace(
+                    r, state=next((p.state for p in self._partitions.values() if p.where == where), r.state)
+                )
+                for where, r in batch.ranges.items()
+            }
+            return real(self, replace(batch, ranges=ranges), now_ms)
+
+        return late
+
+    _replace(stack, TableWriter, "prepare", prepare)
+
+
+@defect("a replayed offset counts as a duplicate")
+def _(stack):
+    def unseen(real):
+        def counting(self, run):
+            part = self._partitions.get(run.where)
+            if part is not None and len(run.offsets) and run.offsets[0] < part.position:
+                part.counters += Counters(duplicate=1)
+            return real(self, run)
+
+        return counting
+
+    _replace(stack, TableWriter, "_unseen", unseen)
+
+
+@defect("a rebuilt state forgets the epochs before the newest")
+def _(stack):
+    from seamark.lake import states as states_module
+
+    def forgetting(real):
+        def rebuild(*arguments):
+            return {
+                where: PartitionState(
+                    state.append_us,
+                    {
+                        key: TradeSequence(sequence.epochs[-1:], sequence.greatest_us)
+                        for key, sequence in state.trades.items()
+                    },
+                    {
+                        key: QuoteSequence(0, sequence.greatest_id, sequence.greatest_us)
+                        for key, sequence in state.quotes.items()
+                    },
+                )
+                for where, state in real(*arguments).items()
+            }
+
+        return rebuild
+
+    _replace(stack, states_module, "rebuild", forgetting)
+
+
+@defect("a damaged state file is taken for an empty one")
+def _(stack):
+    from seamark.lake import states as states_module
+
+    def load(real):
+        def trusting(data):
+            try:
+                return real(data)
+            except ValueError:
+                return _Empty()
+
+        return trusting
+
+    _replace(stack, states_module, "load", load)
+
+
+class _Empty(dict):
+    def __missing__(self, name):
+        return PartitionState()
+
+
+@defect("adopt begins a succeeding stream with empty states")
+def _(stack):
+    _replace(
+        stack,
+        adopt_module,
+        "reroute",
+        lambda real: lambda states, partitions, of: [PartitionState() for _ in range(partitions)],
+    )
+
+
+@defect("reset of ids is taken for repeats")
+def _(stack):
+    def trades(real):
+        def blind(before, ids, venue_us):
+            return real(before, ids, np.minimum(venue_us, before.greatest_us if len(before.epochs[-1].ids.ends) else venue_us))
+
+        return blind
+
+    _replace(stack, fold_module, "fold_trades", trades)
+    stack.enter_context(patch.object(fold_module, "QUOTE_RESET_US", 10**15))
+
+
+@defect("only the greatest id is remembered: a late trade is a repeat")
+def _(stack):
+    def contains(real):
+        def below(self, ids):
+            return ids <= self.ends[-1] if len(self.ends) else np.zeros(len(ids), dtype=np.bool_)
+
+        return below
+
+    _replace(stack, Intervals, "contains", contains)
+    _replace(stack, fold_module, "QUOTE_RESET_US", lambda real: -1)
+
+
+@defect("the append time is not a running maximum")
+def _(stack):
+    def times(real):
+        def raw(state, append_us):
+            return append_us, real(state, append_us)[1]
+
+        return raw
+
+    _replace(stack, writer_module, "append_times", times)
+
+
+@defect("a refused record is not counted")
+def _(stack):
+    def take(real):
+        def forgetting(self, run, length, rows, index, rejects):
+            real(self, run, length, rows, index, rejects)
+            if rejects:
+                part = self._partitions[run.where]
+                part.counters += Counters(dlq=-len(rejects), duplicate=len(rejects))
+
+        return forgetting
+
+    _replace(stack, TableWriter, "_take", take)
+
+
+@defect("expiry removes the snapshot that the head's checkpoint is read from")
+def _(stack):
+    def expirable(real):
+        def greedy(view, policy, now_ms):
+            own = view.own_summary(view.head_id)
+            replaced = own is not None and own.snapshot_id != view.head_id
+            return (own.snapshot_id,) if replaced else real(view, policy, now_ms)
+
+        return greedy
+
+    _replace(stack, writer_module, "expirable", expirable)
+
+
+@defect("reading begins at H without its leader epoch: a truncation is read over")
+def _(stack):
+    def assign(real):
+        def epochless(self, wanted):
+            return {where: replace(start, leader_epoch=-1) for where, start in real(self, wanted).items()}
+
+        return epochless
+
+    _replace(stack, TableWriter, "assign", assign)
+
+
+@defect("a lost state file is an empty state")
+def _(stack):
+    from seamark.sequencing.state import dump
+
+    class Forgiving(_Empty):
+        pass
+
+    def get(real):
+        def empty(self, name):
+            if name not in self.files:
+                return dump({f"{stream}.{p}": PartitionState() for stream in range(1, 30) for p in range(8)})
+            return real(self, name)
+
+        return empty
+
+    _replace(stack, MemoryStates, "get", get)

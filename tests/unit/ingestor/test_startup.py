@@ -1,0 +1,63 @@
+"""A leg that would route otherwise than agreed does not start."""
+
+import json
+
+import pytest
+
+from seamark.ingestor.errors import RoutingMismatch, SettingRefused
+from seamark.ingestor.settings import LegSettings
+from seamark.ingestor.startup import load_tiers, verify_routing
+from seamark.market.routing import Routing, RoutingMode
+
+OWN = Routing("market.crypto.trades.binance", RoutingMode.TIERED, 4, {"BTCUSDT": 1})
+
+
+def test_the_same_routing_is_agreed_whatever_its_spelling():
+    verify_routing(OWN, OWN.to_json().encode())
+    verify_routing(OWN, json.dumps(json.loads(OWN.to_json()), indent=1).encode())
+
+
+def test_a_routing_that_is_not_published_is_refused_with_what_to_do():
+    with pytest.raises(RoutingMismatch, match="is not published on seamark.control, must be there"):
+        verify_routing(OWN, None)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Routing(OWN.topic, RoutingMode.TIERED, 8, OWN.tiers),
+        Routing(OWN.topic, RoutingMode.TIERED, 4, {"BTCUSDT": 2}),
+        Routing(OWN.topic, RoutingMode.KEYED, 4),
+        Routing("another", RoutingMode.TIERED, 4, OWN.tiers),
+    ],
+)
+def test_another_routing_is_refused_with_both_named(other):
+    with pytest.raises(RoutingMismatch, match=f"was {OWN.hash[:12]}.* must be {other.hash[:12]}"):
+        verify_routing(OWN, other.to_json().encode())
+
+
+def test_a_published_routing_that_cannot_be_read_is_refused():
+    with pytest.raises(RoutingMismatch, match="cannot be read"):
+        verify_routing(OWN, b"{}")
+
+
+def test_tiers_come_from_the_file_if_one_is_named(tmp_path):
+    file = tmp_path / "tiers.json"
+    file.write_text('{"1": ["XUSDT"]}')
+    assert load_tiers("crypto", file) == {"XUSDT": 1}
+    assert load_tiers("crypto", None)["BTCUSDT"] == 1
+    with pytest.raises(SettingRefused, match="SEAMARK_TIERS_FILE"):
+        load_tiers("crypto", tmp_path / "absent.json")
+    with pytest.raises(SettingRefused, match="SEAMARK_TIERS_FILE was unset"):
+        load_tiers("equity", None)
+
+
+@pytest.mark.parametrize(
+    "symbols", ["btcusdt", "BTCUSDT,BTCUSDT", "BTC/USDT", ",", ",".join(f"S{n}" for n in range(513))]
+)
+def test_symbols_that_cannot_be_subscribed_to_are_refused(symbols, monkeypatch, capsys):
+    monkeypatch.setenv("SEAMARK_KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+    monkeypatch.setenv("SEAMARK_SYMBOLS", symbols)
+    with pytest.raises(SystemExit):
+        LegSettings.load()
+    assert "SEAMARK_SYMBOLS" in capsys.readouterr().err
