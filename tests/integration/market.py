@@ -21,7 +21,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pyiceberg.catalog import load_catalog
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
-from seamark_oracle import TableFigures, judge
 
 from integration.fault_proxy import FaultProxy
 from seamark.consumer_writer.main import init
@@ -37,6 +36,7 @@ from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
 from seamark.stream.encode import Encoder
 from seamark.stream.topics import DEAD_LETTERS, market_topic
+from seamark_oracle import TableFigures, judge
 
 DEADLINE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -164,7 +164,12 @@ class Market:
     """Topics, tables and writers of one test. Made by `open_market`."""
 
     def __init__(
-        self, kafka: KafkaNode, server: CatalogServer, spares: Spares, proxy: FaultProxy | None, **settings: Any
+        self,
+        kafka: KafkaNode,
+        server: CatalogServer,
+        spares: Spares,
+        proxy: FaultProxy | None,
+        **settings: Any,
     ) -> None:
         self.kafka, self.server, self._spares, self.proxy = kafka, server, spares, proxy
         self.namespace = f"test_{uuid4().hex[:8]}"
@@ -330,8 +335,10 @@ class Market:
         Gives the id of the `replace` snapshot.
         """
         table = self.table()
-        rows = table.scan().to_arrow().sort_by(
-            [(name, "ascending") for name in iceberg_sort_columns(RecordKind.TRADES)]
+        rows = (
+            table.scan()
+            .to_arrow()
+            .sort_by([(name, "ascending") for name in iceberg_sort_columns(RecordKind.TRADES)])
         )
         transaction = Transaction(table, autocommit=False)
         producer = transaction.update_snapshot().overwrite()
@@ -362,9 +369,17 @@ def open_market(
         market.close()
 
 
-SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "SHIBUSDT", "ABCUSDT", "XYZUSDT")
-"""Of every tier: together they reach all of four partitions."""
 _STEP_US = 100
+
+
+def _symbols(routing: Routing) -> tuple[str, ...]:
+    """Two symbols for each partition: nothing that is routed stays empty."""
+    found: dict[int, list[str]] = {partition: [] for partition in range(routing.partitions)}
+    for symbol in (*routing.tiers, *(f"RARE{number}USDT" for number in range(1000))):
+        place = found[routing.partition_of(symbol)]
+        if len(place) < 2:
+            place.append(symbol)
+    return tuple(symbol for symbols in found.values() for symbol in symbols)
 
 
 class Feed:
@@ -383,8 +398,9 @@ class Feed:
                 "log_level": 2,
             }
         )
-        self._ids = dict.fromkeys(SYMBOLS, 0)
-        self._recent: dict[str, list[bytes]] = {symbol: [] for symbol in SYMBOLS}
+        self.symbols = _symbols(self._routing)
+        self._ids = dict.fromkeys(self.symbols, 0)
+        self._recent: dict[str, list[bytes]] = {symbol: [] for symbol in self.symbols}
         self._time_us = time.time_ns() // 1000
         self.distinct = 0
         """Different good trades sent."""
@@ -398,7 +414,7 @@ class Feed:
         """
         chance = self._random.random
         while count > 0:
-            symbol = self._random.choice(SYMBOLS)
+            symbol = self._random.choice(self.symbols)
             values = [self.trade(symbol)]
             if chance() < swaps:
                 values.insert(0, self.trade(symbol))

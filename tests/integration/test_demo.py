@@ -144,4 +144,5 @@ def test_ctrl_c_while_starting_ends_everything(
     assert demo.wait(90) == 130, log.read_text()
     assert time.monotonic() - began < 60
     assert "nothing was proven" in log.read_text()
-    assert survivors(tmp_path) == []
+    # A first start formats Kafka's folder by a program of its own, which ends by itself.
+    wait_until(lambda: survivors(tmp_path) == [], "nothing is left", 10)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
-from twins.lake import MemoryStates, MemoryTable
 
 from seamark.consumer_writer import adopt as adopt_module
 from seamark.consumer_writer import batch as batch_module
@@ -20,6 +19,7 @@ from seamark.lake.view import TableView
 from seamark.sequencing import fold as fold_module
 from seamark.sequencing.intervals import Intervals
 from seamark.sequencing.state import PartitionState, QuoteSequence, TradeSequence
+from twins.lake import MemoryStates, MemoryTable
 
 Defect = Callable[[ExitStack], None]
 DEFECTS: dict[str, Defect] = {}
@@ -104,10 +104,7 @@ def _(stack):
 def _(stack):
     def lenient(real):
         def decision(view, batch, attempt, uuid):
-            ranges = {
-                where: replace(r, first=r.first, next=r.next)
-                for where, r in batch.ranges.items()
-            }
+            ranges = {where: replace(r, first=r.first, next=r.next) for where, r in batch.ranges.items()}
             points = view.checkpoints
             if all(where in points and r.first <= points[where].next for where, r in ranges.items()):
                 moved = {
@@ -290,7 +287,11 @@ def _(stack):
 def _(stack):
     def trades(real):
         def blind(before, ids, venue_us):
-            return real(before, ids, np.minimum(venue_us, before.greatest_us if len(before.epochs[-1].ids.ends) else venue_us))
+            return real(
+                before,
+                ids,
+                np.minimum(venue_us, before.greatest_us if len(before.epochs[-1].ids.ends) else venue_us),
+            )
 
         return blind
 

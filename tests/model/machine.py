@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from twins.lake import Answer, MemoryStates, MemoryTable
-from twins.log import MemoryDeadLetters, MemoryLog
 
 from model.reference import Reference, Row, Sent
 from seamark.consumer_writer.adopt import adopt, adopt_at_snapshot
@@ -29,6 +27,8 @@ from seamark.market.schema import RecordKind
 from seamark.stream.decode import Decoder
 from seamark.stream.encode import Encoder
 from seamark.stream.wire import FIXED_SCHEMA_IDS
+from twins.lake import Answer, MemoryStates, MemoryTable
+from twins.log import MemoryDeadLetters, MemoryLog
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 SELDOM = st.integers(0, 5).map(lambda number: number == 0)
@@ -189,7 +189,9 @@ class WriterMachine(RuleBasedStateMachine):
             actor.epochs[where] = start.leader_epoch
         return True
 
-    @rule(pick=st.integers(0, 2), partitions=st.sets(st.integers(0, 3), min_size=1, max_size=4), seldom=SELDOM)
+    @rule(
+        pick=st.integers(0, 2), partitions=st.sets(st.integers(0, 3), min_size=1, max_size=4), seldom=SELDOM
+    )
     @precondition(lambda self: self.actors)
     def assign(self, pick: int, partitions: set[int], seldom: bool) -> None:
         """A rebalance. Others that hold them may not know."""
@@ -266,16 +268,44 @@ class WriterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.actors)
     def commit(self, pick: int, most: int, answer: Answer) -> None:
         """Read, seal, prepare and send at once: what mostly happens."""
+        self._steps(
+            self._actor(pick),
+            lambda at: self.read(at, most, 0),
+            self.seal,
+            lambda at: self.prepare(at, 1),
+            lambda at: self.send(at, answer),
+        )
+
+    @rule(pick=st.integers(0, 2), most=st.integers(1, 6))
+    @precondition(lambda self: len(self.actors) > 1)
+    def overtake(self, pick: int, most: int) -> None:
+        """A is ready to send; B commits; A sends."""
+        first, second = self._actor(pick), self._actor(pick + 1)
+        self._steps(first, lambda at: self.read(at, most, 0), self.seal, lambda at: self.prepare(at, 1))
+        self._steps(second, lambda at: self.commit(at, most, Answer.OK))
+        self._steps(first, lambda at: self.send(at, Answer.OK))
+
+    @rule(pick=st.integers(0, 2), most=st.integers(1, 6))
+    @precondition(lambda self: self.actors)
+    def read_on_while_committing(self, pick: int, most: int) -> None:
+        """A batch is sealed, more is read, the batch lands, the writer dies, another begins."""
         actor = self._actor(pick)
-        for step in (
-            lambda: self.read(pick, most, 0),
-            lambda: self.seal(pick),
-            lambda: self.prepare(pick, 1),
-            lambda: self.send(pick, answer),
-        ):
-            if actor not in self.actors:
-                return
-            step()
+        self._steps(
+            actor,
+            lambda at: self.read(at, most, 0),
+            self.seal,
+            lambda at: self.read(at, most, 0),
+            lambda at: self.prepare(at, 1),
+            lambda at: self.send(at, Answer.OK),
+            lambda at: self.crash(at, True),
+        )
+        self.start_writer()
+
+    def _steps(self, actor: Actor, *steps: Callable[[int], None]) -> None:
+        """Rules on one actor, as long as it lives."""
+        for step in steps:
+            if actor in self.actors:
+                step(self.actors.index(actor))
 
     def _drop(self, actor: Actor) -> None:
         """Fenced, or a revoke that cannot wait: the batch and all read after it are void."""
@@ -414,13 +444,16 @@ class WriterMachine(RuleBasedStateMachine):
         # What was read, is gone, and is not committed must not be committed any more: no broker
         # can take that back, so no writer may hold it (acks=all, unclean election off).
         for actor in list(self.actors):
-            if actor.batch is not None or (where in actor.writer.assigned and actor.writer.position(where) > max(end, point.next)):
+            if actor.batch is not None or (
+                where in actor.writer.assigned and actor.writer.position(where) > max(end, point.next)
+            ):
                 self._kill(actor)
         self.requests.clear()
         self.table.delayed.clear()
         for symbol in SYMBOLS:
             if self._routing().partition_of(symbol) == partition:
                 self.trade_on(symbol, back + 2, False)  # the log grows past H again
+        self.start_writer()
 
     @rule(seldom=SELDOM, still=SELDOM)
     @precondition(lambda self: self.truncated is not None)

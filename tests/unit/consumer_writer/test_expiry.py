@@ -69,7 +69,7 @@ def test_tagged_replaces_do_not_keep_younger_snapshots_from_going():
 
 def test_a_row_of_replaces_longer_than_a_commit_takes_goes_over_several_commits():
     view = table(OWN, *[REPLACE] * 25, OWN)
-    gone = []
+    gone: list[int] = []
     while going := expirable(view, POLICY, NOW_MS):
         assert len(going) <= 10
         gone += going

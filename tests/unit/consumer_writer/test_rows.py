@@ -158,7 +158,7 @@ def test_every_accepted_record_of_the_corpus_can_be_written(tmp_path, kind, part
     ).sort("kafka_offset")
     expected = pl.DataFrame(pl.from_arrow(rows)).sort("kafka_offset")
     assert len(found) == len(values)
-    assert found.equals(expected.cast(dict(found.schema)))
+    assert found.equals(expected.cast(found.schema))
     assert [file.record_count for file in files] == [
         pl.read_parquet(file.file_path.removeprefix("file://")).height for file in files
     ]

@@ -52,4 +52,6 @@ class FolderCatalog(NoopCatalog):
             requirement.validate(current)
         changed = update_table_metadata(current, updates)
         self._tables[table.name()] = changed
-        return CommitTableResponse(metadata=changed, metadata_location=f"{changed.location}/metadata.json")
+        return CommitTableResponse.model_construct(
+            metadata=changed, metadata_location=f"{changed.location}/metadata.json"
+        )

@@ -1,11 +1,14 @@
 """How tables are partitioned and sorted."""
 
-import pytest
-from pyiceberg.transforms import BucketTransform, DayTransform, HourTransform
+from typing import Any
 
+import pytest
+from pyiceberg.transforms import BucketTransform, DayTransform, HourTransform, Transform
+
+from seamark.lake.schema import iceberg_schema
 from seamark.lake.tables import TABLE_PROPERTIES, create_table, partition_spec, sort_order
 from seamark.market.order import iceberg_sort_columns
-from seamark.market.schema import RecordKind, iceberg_schema
+from seamark.market.schema import RecordKind
 from unit.lake.folder_catalog import FolderCatalog
 
 TRADES, QUOTES = RecordKind.TRADES, RecordKind.QUOTES
@@ -20,9 +23,10 @@ def terms(kind, *text):
     ]
 
 
-HOUR = ("timestamp", HourTransform(), "timestamp_hour")
-DAY = ("timestamp", DayTransform(), "timestamp_day")
-BUCKET = ("symbol", BucketTransform(16), "symbol_bucket")
+Term = tuple[str, Transform[Any, Any], str]
+HOUR: Term = ("timestamp", HourTransform(), "timestamp_hour")
+DAY: Term = ("timestamp", DayTransform(), "timestamp_day")
+BUCKET: Term = ("symbol", BucketTransform(16), "symbol_bucket")
 
 
 @pytest.mark.parametrize("kind", [TRADES, QUOTES])
@@ -46,7 +50,7 @@ def test_trades_are_partitioned_by_the_hour_unless_told():
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_events_are_partitioned_by_the_day_of_arrival_whatever_is_told(kind):
-    expected = [("kafka_timestamp", DayTransform(), "kafka_timestamp_day")]
+    expected: list[Term] = [("kafka_timestamp", DayTransform(), "kafka_timestamp_day")]
     assert terms(kind) == terms(kind, "bucket(4, symbol)") == expected
 
 

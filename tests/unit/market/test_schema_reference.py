@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from seamark.lake.schema import iceberg_schema
 from seamark.market.schema import (
     POSITION_FIELDS,
     RecordKind,
     arrow_schema,
     avro_schema,
-    iceberg_schema,
     row_schema,
 )
 from seamark.stream.wire import FIXED_SCHEMA_IDS

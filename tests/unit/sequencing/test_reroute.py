@@ -30,8 +30,8 @@ def test_each_key_goes_on_in_its_new_partition_with_the_verdicts_it_would_have_h
             _, states[home] = judged(states[home], kind, here)
     moved = reroute(states, 5, {KEYS[key].symbol: home for key, home in new_home.items()}.__getitem__)
 
-    known = {key: state for part in moved for key, state in (part.trades | part.quotes).items()}
-    assert known == rule.state().trades | rule.state().quotes
+    known = {key: state for part in moved for key, state in ({**part.trades, **part.quotes}).items()}
+    assert known == {**rule.state().trades, **rule.state().quotes}
     assert sum(len(part.trades) + len(part.quotes) for part in moved) == len(known)
     assert all(part.append_us == 0 for part in moved)
     for home in range(5):

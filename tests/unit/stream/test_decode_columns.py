@@ -12,13 +12,13 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from corpus.corpora import CORPORA, good_record
 from corpus.trades import trade
 from corpus.wire import Verdict, long, some
+from seamark.lake.schema import iceberg_schema
 from seamark.market import decimals
 from seamark.market.schema import (
     POSITION_FIELDS,
     RecordKind,
     arrow_schema,
     avro_schema,
-    iceberg_schema,
     row_schema,
 )
 from seamark.stream.decode import Decoder
@@ -68,9 +68,7 @@ def test_decoded_columns_cast_to_the_arrow_schema_without_loss(kind):
     table = rows.to_arrow().select(arrow_schema(kind).names).cast(arrow_schema(kind))
     # An enum is text to Arrow; all else is what it was.
     text = pl.DataFrame(rows.with_columns(pl.col(pl.Categorical).cast(pl.String)))
-    assert pl.DataFrame(pl.from_arrow(table)).equals(
-        text.cast(dict(pl.DataFrame(pl.from_arrow(table)).schema))
-    )
+    assert pl.DataFrame(pl.from_arrow(table)).equals(text.cast(pl.DataFrame(pl.from_arrow(table)).schema))
 
 
 @pytest.mark.parametrize("kind", RecordKind)

@@ -47,12 +47,14 @@ EDITS = st.lists(
 
 def base_records(kind):
     return [
-        case.value for case in CORPORA[kind.value] if case.verdict is Verdict.ACCEPT and len(case.value) < 400
+        case.value
+        for case in CORPORA[kind.value]
+        if case.verdict is Verdict.ACCEPT and case.value and len(case.value) < 400
     ]
 
 
 @pytest.mark.parametrize("kind", RecordKind)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_record_gets_the_same_verdict_alone_and_among_others(kind, data):
     values = [
@@ -74,7 +76,7 @@ def test_a_damaged_record_gets_the_same_verdict_alone_and_among_others(kind, dat
 
 
 @pytest.mark.parametrize("kind", RecordKind)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_record_gets_the_oracles_verdict_and_values(kind, data):
     value = damaged(data.draw(st.sampled_from(base_records(kind))), data.draw(EDITS))
@@ -88,9 +90,7 @@ def test_a_damaged_record_gets_the_oracles_verdict_and_values(kind, data):
         # polars-avro takes any branch of a union but the first for the value's.
         assert not len(decoded.rows) or "union branch" in str(refused)
         return
-    if decoded.rejects:
-        assert "must be a day of" in decoded.rejects[0].reason  # a rule that the oracle does not have
-        return
+    assert not decoded.rejects
     row = decoded.rows.with_columns(
         column.to_physical() for column in decoded.rows.iter_columns() if column.dtype.is_temporal()
     ).row(0)

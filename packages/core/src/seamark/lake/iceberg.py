@@ -38,6 +38,9 @@ from seamark.lake.view import Change, SnapshotView, TableView
 # What an unreachable catalog or store looks like through pyiceberg: its HTTP session's
 # errors, 5xx answers, and the operating system's errors out of pyarrow's file systems.
 _UNREACHABLE = (requests.RequestException, ServerError, ServiceUnavailableError, OSError)
+# An answer that is not the catalog's, but of something between: another status (pyiceberg has
+# the built-in NotImplementedError for 501), or a body that is not the one asked for.
+_STRANGE = (RESTError, NotImplementedError, ValueError)
 
 
 def open_catalog(name: str, properties: Mapping[str, str], timeout_seconds: float) -> Catalog:
@@ -91,9 +94,7 @@ class IcebergTable:
             return view_of(self._catalog.load_table(self._identifier))
         except NoSuchTableError as error:
             raise TableMissing(f"table {'.'.join(self._identifier)} is not in the catalog") from error
-        except _UNREACHABLE as error:
-            raise CatalogUnavailable(f"loading {'.'.join(self._identifier)}: {_brief(error)}") from error
-        except RESTError as error:
+        except (*_UNREACHABLE, *_STRANGE) as error:
             raise CatalogUnavailable(f"loading {'.'.join(self._identifier)}: {_brief(error)}") from error
 
     def write_rows(self, view: TableView, rows: pa.Table) -> Sequence[Any]:
@@ -132,10 +133,8 @@ class IcebergTable:
             raise CommitConflict(_brief(error)) from error
         except requests.ConnectTimeout as error:
             raise CatalogUnavailable(_brief(error)) from error
-        except (CommitStateUnknownException, *_UNREACHABLE) as error:
-            raise CommitUnknown(_brief(error)) from error
-        except RESTError as error:
-            # Any other answer may come from a proxy in front of a catalog that did act.
+        except (CommitStateUnknownException, *_UNREACHABLE, *_STRANGE) as error:
+            # Whatever was answered, and by whom: the catalog may have acted.
             raise CommitUnknown(_brief(error)) from error
 
     def history(

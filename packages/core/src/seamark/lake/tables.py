@@ -18,8 +18,9 @@ from pyiceberg.transforms import (
     Transform,
 )
 
+from seamark.lake.schema import iceberg_schema
 from seamark.market.order import iceberg_sort_columns
-from seamark.market.schema import RecordKind, iceberg_schema
+from seamark.market.schema import RecordKind
 
 DEFAULT_PARTITIONING = "hour(timestamp)"
 _EVENT_PARTITIONING = "day(kafka_timestamp)"

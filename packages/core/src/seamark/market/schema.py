@@ -1,4 +1,4 @@
-"""The record contracts: Avro is the source, Arrow and Iceberg are derived from it.
+"""The record contracts: Avro is the source, Arrow is derived from it here, Iceberg in `seamark.lake.schema`.
 
 Each derivation is one function, so that the three cannot drift apart.
 """
@@ -14,19 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.schema import Schema
-from pyiceberg.types import (
-    DateType,
-    DecimalType,
-    IcebergType,
-    IntegerType,
-    ListType,
-    LongType,
-    NestedField,
-    StringType,
-    StructType,
-    TimestamptzType,
-)
 
 DECIMAL_PRECISION = 28
 DECIMAL_SCALE = 10
@@ -91,18 +78,7 @@ def row_schema(kind: RecordKind) -> pa.Schema:
     return pa.schema([_arrow_field(field) for field in POSITION_FIELDS] + list(arrow_schema(kind)))
 
 
-@cache
-def iceberg_schema(kind: RecordKind) -> Schema:
-    """Iceberg schema of a row, field ids in declaration order from 1.
-
-    A catalog may number the fields anew when the table is made: join by name.
-    """
-    ids = iter(range(1, 1000))
-    fields = (*POSITION_FIELDS, *avro_schema(kind)["fields"])
-    return Schema(*_iceberg_fields(fields, ids))
-
-
-def _unwrap(avro_type: Any) -> tuple[Any, bool]:  # noqa: ANN401 - an Avro schema node is any JSON
+def unwrap_nullable(avro_type: Any) -> tuple[Any, bool]:  # noqa: ANN401 - an Avro schema node is any JSON
     """(type without null, nullable). Contracts use ["null", T] and nothing else of unions."""
     if isinstance(avro_type, list):
         if len(avro_type) != 2 or avro_type[0] != "null":
@@ -112,7 +88,7 @@ def _unwrap(avro_type: Any) -> tuple[Any, bool]:  # noqa: ANN401 - an Avro schem
 
 
 def _arrow_field(field: Mapping[str, Any]) -> pa.Field:
-    avro_type, nullable = _unwrap(field["type"])
+    avro_type, nullable = unwrap_nullable(field["type"])
     return pa.field(field["name"], _arrow_type(avro_type), nullable=nullable)
 
 
@@ -136,43 +112,3 @@ def _arrow_type(avro_type: Any) -> pa.DataType:  # noqa: ANN401
             return pa.struct([_arrow_field(field) for field in fields])
         case _:
             raise ValueError(f"Avro type {avro_type!r} has no Arrow counterpart in the contract")
-
-
-def _iceberg_fields(fields: Any, ids: Any) -> list[NestedField]:  # noqa: ANN401
-    # Iceberg numbers one level before it descends.
-    numbered = [(next(ids), field) for field in fields]
-    result = []
-    for field_id, field in numbered:
-        avro_type, nullable = _unwrap(field["type"])
-        result.append(
-            NestedField(
-                field_id,
-                field["name"],
-                _iceberg_type(avro_type, ids),
-                required=not nullable,
-                doc=field.get("doc"),
-            )
-        )
-    return result
-
-
-def _iceberg_type(avro_type: Any, ids: Any) -> IcebergType:  # noqa: ANN401
-    match avro_type:
-        case "string" | {"type": "enum"}:
-            return StringType()
-        case "int":
-            return IntegerType()
-        case "long":
-            return LongType()
-        case {"type": "long", "logicalType": "timestamp-micros"}:
-            return TimestamptzType()
-        case {"type": "int", "logicalType": "date"}:
-            return DateType()
-        case {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}:
-            return DecimalType(precision, scale)
-        case {"type": "array", "items": items}:
-            return ListType(next(ids), _iceberg_type(items, ids), element_required=True)
-        case {"type": "record", "fields": fields}:
-            return StructType(*_iceberg_fields(fields, ids))
-        case _:
-            raise ValueError(f"Avro type {avro_type!r} has no Iceberg counterpart in the contract")

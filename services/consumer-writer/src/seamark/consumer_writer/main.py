@@ -16,7 +16,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 from pyiceberg.catalog import Catalog
 
-from seamark.consumer_writer.adopt import adopt, adopt_at_snapshot
+from seamark.consumer_writer.adopt import Adopted, adopt, adopt_at_snapshot
 from seamark.consumer_writer.commit_loop import RetryPolicy
 from seamark.consumer_writer.errors import LogUnavailable, StartRefused, Stopped
 from seamark.consumer_writer.expiry import ExpiryPolicy
@@ -25,7 +25,13 @@ from seamark.consumer_writer.service import FlushPolicy, Writer
 from seamark.consumer_writer.settings import WriterSettings
 from seamark.consumer_writer.state_cleanup import StateCleanup
 from seamark.consumer_writer.table_writer import TableWriter
-from seamark.consumer_writer.topics import create_topics, market_topics, publish_routing, published_routings
+from seamark.consumer_writer.topics import (
+    check_topics,
+    create_topics,
+    market_topics,
+    publish_routing,
+    published_routings,
+)
 from seamark.lake.errors import CatalogUnavailable, LakeError
 from seamark.lake.iceberg import IcebergTable, open_catalog
 from seamark.lake.states import ObjectStateStore
@@ -126,23 +132,36 @@ def init(settings: WriterSettings) -> None:
     kinds = market_topics(settings.asset_class, settings.exchange)
     made = create_topics(settings.kafka_bootstrap, kinds, settings.partitions, settings.replication_factor)
     logger.info("topics", extra={"made": made})
+    _wait_for(
+        "the settings of topics",
+        settings.kafka_bootstrap,
+        lambda: check_topics(settings.kafka_bootstrap, kinds, settings.replication_factor),
+        settings,
+        stop,
+    )
     current: dict[str, Routing] = {}
     for topic, kind in kinds.items():
         create_table(catalog, settings.catalog_namespace, kind, settings.partitioning)
         table = IcebergTable(catalog, settings.catalog_namespace, kind.value)
-        routing = _wait_for(
+        # A new topic has no leader yet, or not everywhere, for a moment after it was made.
+        adopted = _wait_for(
             f"topic {topic}",
             settings.kafka_bootstrap,
-            partial(_new_routing, settings, cluster, topic, kind),
+            partial(_first_stream, settings, table, store, cluster, kind, topic),
             settings,
             stop,
         )
-        adopted = adopt(table, store, cluster, kind, topic, routing, only_if_empty=True)
         stream = adopted.stream if adopted is not None else table.load().stream_of(topic)
         if stream is None:
             raise Stopped(f"table {kind.value} has streams, none of them for {topic}. Way on: adopt {topic}")
         current[topic] = Routing.from_json(stream.routing)
-    published = published_routings(settings.kafka_bootstrap)
+    published = _wait_for(
+        "the published routing",
+        settings.kafka_bootstrap,
+        lambda: published_routings(settings.kafka_bootstrap),
+        settings,
+        stop,
+    )
     missing = [routing for topic, routing in current.items() if published.get(topic) != routing]
     publish_routing(settings.kafka_bootstrap, missing)
     logger.info("initialised", extra={"routings_published": [routing.topic for routing in missing]})
@@ -162,6 +181,18 @@ def adopt_command(settings: WriterSettings, parsed: argparse.Namespace) -> None:
     adopted = adopt(table, store, cluster, kind, parsed.topic, routing, parsed.succeeds, parsed.lost)
     publish_routing(settings.kafka_bootstrap, [routing])
     logger.info("adopted", extra={"stream": adopted.stream.stream_id if adopted else None})
+
+
+def _first_stream(
+    settings: WriterSettings,
+    table: IcebergTable,
+    store: ObjectStateStore,
+    cluster: KafkaCluster,
+    kind: RecordKind,
+    topic: str,
+) -> Adopted | None:
+    routing = _new_routing(settings, cluster, topic, kind)
+    return adopt(table, store, cluster, kind, topic, routing, only_if_empty=True)
 
 
 def _new_routing(settings: WriterSettings, cluster: KafkaCluster, topic: str, kind: RecordKind) -> Routing:

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from seamark.lake.schema import iceberg_schema
 from seamark.lake.tables import DEFAULT_PARTITIONING, partition_spec
-from seamark.market.schema import RecordKind, iceberg_schema
+from seamark.market.schema import RecordKind
 from seamark.settings import ServiceSettings
 
 _STATE_URI = r"^(s3://[^/\s]+|file:///)\S*$"

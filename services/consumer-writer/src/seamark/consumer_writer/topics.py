@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -32,11 +32,10 @@ def market_topics(asset_class: str, exchange: str) -> dict[str, RecordKind]:
 def create_topics(
     bootstrap: str, kinds: Mapping[str, RecordKind], partitions: int, replication_factor: int
 ) -> list[str]:
-    """Make what is missing; the names of new topics. Existing topics are checked, not changed.
+    """Make what is missing; the names of new topics. Existing topics are not changed.
 
     Raises:
-        StartRefused: an existing topic has settings under which offsets are not dense or rows not safe.
-        LogUnavailable: Kafka does not answer.
+        LogUnavailable: Kafka does not make a topic; the text says which and why.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap})
     wanted = [
@@ -58,7 +57,6 @@ def create_topics(
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise LogUnavailable(f"creating topic {topic}: {error}") from error
-    _check_config(admin, list(kinds), replication_factor)
     return made
 
 
@@ -79,7 +77,14 @@ def _market_config(kind: RecordKind, replication_factor: int) -> dict[str, str]:
     return config
 
 
-def _check_config(admin: AdminClient, topics: Sequence[str], replication_factor: int) -> None:
+def check_topics(bootstrap: str, topics: Collection[str], replication_factor: int) -> None:
+    """Refuse topics with settings that the writer cannot live with.
+
+    Raises:
+        StartRefused: under its settings a topic's offsets are not dense or its rows not safe.
+        LogUnavailable: Kafka does not answer, or does not know a new topic everywhere yet.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap})
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     for resource, future in admin.describe_configs(resources, request_timeout=_TIMEOUT_SECONDS).items():
         try:
@@ -124,16 +129,16 @@ def published_routings(bootstrap: str) -> dict[str, Routing]:
         consumer.assign([TopicPartition(CONTROL, 0, start)])
         found: dict[str, Routing] = {}
         while consumer.position([where])[0].offset < end and start < end:
-            messages = consumer.consume(1000, timeout=_TIMEOUT_SECONDS)
-            if not messages:
+            # One by one: asked for more than there are, the client waits the whole time for them.
+            message = consumer.poll(_TIMEOUT_SECONDS)
+            if message is None:
                 raise LogUnavailable(
                     f"reading {CONTROL}: nothing came in {_TIMEOUT_SECONDS} s before offset {end}"
                 )
-            for message in messages:
-                key, value = message.key(), message.value()
-                if message.error() is None and key and value and key.startswith(b"routing:"):
-                    routing = Routing.from_json(value)
-                    found[routing.topic] = routing
+            key, value = message.key(), message.value()
+            if message.error() is None and key and value and key.startswith(b"routing:"):
+                routing = Routing.from_json(value)
+                found[routing.topic] = routing
         return found
     except KafkaException as error:
         raise LogUnavailable(f"reading {CONTROL}: {error}") from error

@@ -1,0 +1,425 @@
+"""Every way a commit can go wrong between writer and catalog: the rows are there exactly once, always.
+
+The catalog and object store are real; the proxy between them and the writer gives the answers
+that networks, gateways and restarts give. Each case is judged by the independent oracle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from pyiceberg.table import Transaction
+
+from integration.fault_proxy import RESET, FaultProxy, Point
+from integration.market import Feed, Market, Spares, open_market, wait_until
+from seamark.local.engines import CatalogServer, KafkaNode
+
+CATALOG_TIMEOUT_SECONDS = 2
+TRADES = "/trades"
+"""Part of the path of every request that concerns the trades table."""
+
+
+@pytest.fixture
+def proxy(catalog_server: CatalogServer) -> Iterator[FaultProxy]:
+    with FaultProxy(catalog_server.properties()) as between:
+        yield between
+
+
+@pytest.fixture
+def market(
+    kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares, proxy: FaultProxy
+) -> Iterator[Market]:
+    with open_market(
+        kafka, catalog_server, spares, proxy, catalog_timeout_seconds=CATALOG_TIMEOUT_SECONDS
+    ) as opened:
+        yield opened
+
+
+class Running:
+    """A market with a writer at work, shared by the cases that leave it at work."""
+
+    def __init__(self, market: Market, proxy: FaultProxy) -> None:
+        self.market, self.proxy = market, proxy
+        self.writer = market.start_reading()
+        self.feed = Feed(market)
+        self.settle()
+
+    def settle(self) -> None:
+        """Some rows more, and everything in the table, exactly."""
+        self.feed.send(50, repeats=0.05, poison=0.02)
+        self.market.drain(self.writer)
+
+    def last_commit(self) -> dict[str, object]:
+        return [line for line in self.writer.said("committed") if line["table"] == "trades"][-1]
+
+    def check(self) -> None:
+        """As many rows as different trades were sent; the oracle looks at them all in the end."""
+        assert self.market.table().scan().count() == self.feed.distinct
+
+    def judge(self) -> None:
+        figures = self.market.judge(self.feed.distinct)
+        assert figures.refused == self.feed.poisoned
+
+
+@pytest.fixture(scope="module")
+def running(kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares) -> Iterator[Running]:
+    with (
+        FaultProxy(catalog_server.properties()) as between,
+        open_market(
+            kafka, catalog_server, spares, between, catalog_timeout_seconds=CATALOG_TIMEOUT_SECONDS
+        ) as opened,
+    ):
+        shared = Running(opened, between)
+        yield shared
+        shared.judge()
+
+
+ANSWERS = [200, 400, 401, 404, 409, 429, 500, 501, 502, 503, 504, RESET]
+"""All with a body that is not the catalog's; 401 makes the client itself repeat the request."""
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_commit_that_landed_and_was_answered_otherwise_is_found_landed(running: Running, answer) -> None:
+    fault = running.proxy.inject(Point.COMMIT_AFTER, answer, path_part=TRADES)
+    before = running.market.view()
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.arrived.is_set() and fault.status == 200
+    wait_until(lambda: running.last_commit()["attempts"] == 2, f"two attempts: {running.last_commit()}")
+    assert len(running.market.view().snapshots) == len(before.snapshots) + 1, "it landed in one snapshot"
+    running.check()
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_commit_that_did_not_land_is_sent_again(running: Running, answer) -> None:
+    fault = running.proxy.inject(Point.COMMIT_BEFORE, answer, path_part=TRADES)
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.arrived.is_set() and fault.status is None
+    attempts = 1 if answer == 401 else 2
+    wait_until(lambda: running.last_commit()["attempts"] == attempts, f"{running.last_commit()}")
+    running.check()
+
+
+@pytest.mark.parametrize("point", [Point.COMMIT_BEFORE, Point.COMMIT_AFTER])
+def test_a_commit_never_answered_is_given_up_and_resolved(running: Running, point) -> None:
+    fault = running.proxy.inject(point, held=True, path_part=TRADES)
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    wait_until(lambda: running.last_commit()["attempts"] == 2, f"two attempts: {running.last_commit()}")
+    # The request of the first attempt, which the writer gave up, reaches the catalog now.
+    fault.release()
+    assert fault.ended.wait(20)
+    assert fault.status == (409 if point is Point.COMMIT_BEFORE else 200)
+    running.settle()
+    running.check()
+
+
+def test_a_commit_sent_twice_by_the_network_is_refused_the_second_time(running: Running) -> None:
+    fault = running.proxy.inject(Point.COMMIT_AFTER, path_part=TRADES)
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.status == 200
+    head = running.market.view().head_id
+    assert fault.replay() == 409
+    assert running.market.view().head_id == head
+    running.settle()
+    running.check()
+
+
+@pytest.mark.parametrize(
+    ("point", "answer"),
+    [
+        (Point.LOAD_TABLE, 500),
+        (Point.LOAD_TABLE, 503),
+        (Point.LOAD_TABLE, RESET),
+        (Point.DATA_FILE_PUT, 503),
+        (Point.DATA_FILE_PUT, RESET),
+        (Point.STATE_FILE_PUT, 503),
+        (Point.MANIFEST_PUT, 503),
+        (Point.MANIFEST_LIST_PUT, 503),
+    ],
+)
+def test_a_commit_is_prepared_again_when_a_step_before_it_fails(running: Running, point, answer) -> None:
+    path_part = TRADES if point is not Point.STATE_FILE_PUT else running.market.view().uuid
+    # The store's client repeats by itself: only a longer outage reaches the writer.
+    times = 2 if point is Point.LOAD_TABLE else 6
+    fault = running.proxy.inject(point, answer, path_part=path_part, times=times)
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.arrived.is_set()
+    running.proxy.clear()
+    running.check()
+
+
+def test_the_file_of_a_failed_attempt_serves_the_next(running: Running) -> None:
+    uploaded = running.proxy.hits(Point.DATA_FILE_PUT)
+    running.proxy.inject(Point.COMMIT_BEFORE, 503, path_part=TRADES, times=3)
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    wait_until(lambda: running.last_commit()["attempts"] == 4, f"four attempts: {running.last_commit()}")
+    assert running.proxy.hits(Point.DATA_FILE_PUT) == uploaded + 1
+    running.check()
+
+
+def test_a_foreign_property_between_load_and_commit_is_kept(running: Running) -> None:
+    def set_property() -> None:
+        with running.market.table().transaction() as transaction:
+            transaction.set_properties({"owner": "somebody"})
+
+    fault = running.proxy.inject(Point.DATA_FILE_PUT, call=set_property, path_part=TRADES)
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.arrived.is_set()
+    assert running.market.table().properties["owner"] == "somebody"
+    running.check()
+
+
+def test_a_foreign_snapshot_between_load_and_commit_is_built_upon(running: Running) -> None:
+    def append_nothing() -> None:
+        table = running.market.table()
+        with table.transaction() as transaction, transaction.update_snapshot().fast_append():
+            pass
+
+    fault = running.proxy.inject(Point.DATA_FILE_PUT, call=append_nothing, path_part=TRADES)
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.arrived.is_set()
+    wait_until(lambda: running.last_commit()["attempts"] == 2, f"two attempts: {running.last_commit()}")
+    running.check()
+
+
+@pytest.mark.parametrize("point", [Point.DATA_FILE_PUT, Point.COMMIT_BEFORE])
+def test_a_table_maintained_between_load_and_commit_is_built_upon(running: Running, point) -> None:
+    replaced: list[int] = []
+    fault = running.proxy.inject(
+        point, call=lambda: replaced.append(running.market.rewrite()), path_part=TRADES
+    )
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.arrived.is_set()
+    view = running.market.view()
+    assert view.snapshots[view.head_id].parent_id == replaced[0]
+    running.judge()
+
+
+def test_maintenance_that_loses_the_race_leaves_the_rows_alone(running: Running) -> None:
+    # The catalog decides between two heads, whoever they are: here the writer is first.
+    table = running.market.table()
+    running.settle()
+    stale = Transaction(table, autocommit=False)
+    producer = stale.update_snapshot().overwrite()
+    for task in table.scan().plan_files():
+        producer.delete_data_file(task.file)
+    updates, requirements = producer._commit()
+    with pytest.raises(Exception, match="(?i)requirement|conflict|changed|stale|branch"):
+        running.market.catalog.commit_table(table, requirements, updates)
+    running.judge()
+
+
+def test_a_catalog_that_is_away_for_a_while_delays_and_loses_nothing(
+    running: Running, catalog_server: CatalogServer
+) -> None:
+    catalog_server.kill()
+    try:
+        running.feed.send(200, repeats=0.05)
+        failures = len(running.writer.said("commit attempt failed"))
+        wait_until(
+            lambda: len(running.writer.said("commit attempt failed")) > failures + 1,
+            lambda: running.writer.log()[-2000:],
+        )
+    finally:
+        catalog_server.start()
+    running.market.drain(running.writer)
+    running.settle()
+    running.judge()
+
+
+def test_a_catalog_that_hangs_for_a_while_delays_and_loses_nothing(
+    running: Running, catalog_server: CatalogServer
+) -> None:
+    catalog_server.process.pause()
+    try:
+        running.feed.send(200, repeats=0.05)
+        failures = len(running.writer.said("commit attempt failed"))
+        wait_until(
+            lambda: len(running.writer.said("commit attempt failed")) > failures,
+            lambda: running.writer.log()[-2000:],
+        )
+    finally:
+        catalog_server.process.resume()
+    running.market.drain(running.writer)
+    running.settle()
+    running.judge()
+
+
+# From here on each case has writers of its own, because it ends them or needs several.
+
+
+def test_a_batch_that_landed_unseen_by_a_killed_writer_is_not_written_again(
+    market: Market, proxy: FaultProxy
+) -> None:
+    writer = market.start_reading()
+    feed = Feed(market)
+    fault = proxy.inject(Point.COMMIT_AFTER, RESET, call=writer.kill_soon, path_part=TRADES)
+    feed.send(300, repeats=0.05)
+    assert writer.wait() == -9
+    assert fault.status == 200
+    feed.send(100, repeats=0.05)
+    successor = market.start_reading(consumer_group=f"{market.namespace}-2")
+    market.drain(successor)
+    market.judge(feed.distinct)
+
+
+def test_a_killed_writers_commit_that_arrives_before_its_successors_fences_that(
+    market: Market, proxy: FaultProxy
+) -> None:
+    writer = market.start_reading()
+    feed = Feed(market)
+    delayed = proxy.inject(Point.COMMIT_BEFORE, held=True, path_part=TRADES)
+    feed.send(300, repeats=0.05)
+    assert delayed.arrived.wait(30)
+    writer.kill()
+
+    def arrive() -> None:
+        delayed.release()
+        assert delayed.ended.wait(20)
+
+    # Its successor has read the same records from the same H, and is about to commit them.
+    proxy.inject(Point.COMMIT_BEFORE, call=arrive, path_part=TRADES)
+    successor = market.start_reading(consumer_group=f"{market.namespace}-2")
+    successor.await_said("fenced")
+    assert delayed.status == 200
+    feed.send(100, repeats=0.05)
+    market.drain(successor)
+    market.judge(feed.distinct)
+
+
+def test_a_killed_writers_commit_that_arrives_after_its_successors_is_refused(
+    market: Market, proxy: FaultProxy
+) -> None:
+    writer = market.start_reading()
+    feed = Feed(market)
+    delayed = proxy.inject(Point.COMMIT_BEFORE, held=True, path_part=TRADES)
+    feed.send(300, repeats=0.05)
+    assert delayed.arrived.wait(30)
+    writer.kill()
+    successor = market.start_reading(consumer_group=f"{market.namespace}-2")
+    market.drain(successor)
+    delayed.release()
+    assert delayed.ended.wait(20)
+    assert delayed.status == 409
+    feed.send(100, repeats=0.05)
+    market.drain(successor)
+    market.judge(feed.distinct)
+
+
+def test_a_paused_writer_that_wakes_behind_its_successor_is_fenced_and_goes_on(
+    market: Market, proxy: FaultProxy
+) -> None:
+    zombie = market.start_reading()
+    feed = Feed(market)
+    delayed = proxy.inject(Point.COMMIT_BEFORE, held=True, call=zombie.pause, path_part=TRADES)
+    feed.send(300, repeats=0.05)
+    assert delayed.arrived.wait(30)
+    # The group gives its partitions away when it has not been heard of for the session's time.
+    successor = market.start_reading()
+    market.drain(successor)
+    zombie.resume()
+    delayed.release()
+    assert delayed.ended.wait(20)
+    assert delayed.status == 409
+    zombie.await_said("lost")
+    feed.send(300, repeats=0.05)
+    market.drain(zombie, successor)
+    market.judge(feed.distinct)
+
+
+def test_two_writers_that_both_own_everything_write_everything_once(
+    market: Market, proxy: FaultProxy
+) -> None:
+    # Two groups: neither writer is ever told of the other.
+    writers = [market.start_reading(consumer_group=f"{market.namespace}-{n}") for n in (1, 2)]
+    feed = Feed(market)
+    for _ in range(6):
+        feed.send(200, repeats=0.05, swaps=0.05, poison=0.01)
+        market.drain(*writers)
+    assert any(writer.said("fenced") for writer in writers)
+    figures = market.judge(feed.distinct)
+    assert figures.refused == feed.poisoned
+
+
+def test_several_owners_of_parts_of_a_table_all_commit(
+    kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares
+) -> None:
+    # Of the 18 partitions of all topics each of three members gets 6: no one all 8 of a topic.
+    with open_market(kafka, catalog_server, spares, partitions=8) as market:
+        writers = [market.start() for _ in range(3)]
+        wait_until(
+            lambda: (
+                sum(len(market.held_by(writer)) for writer in writers) == 8
+                and all(len(market.held_by(writer)) <= 6 for writer in writers)
+            ),
+            lambda: "\n".join(writer.log() for writer in writers),
+        )
+        owners = [writer for writer in writers if market.held_by(writer)]
+        assert len(owners) > 1
+        feed = Feed(market)
+        for _ in range(5):
+            feed.send(400, repeats=0.05, swaps=0.05, poison=0.01)
+            market.drain(*writers)
+        for owner in owners:
+            assert len([line for line in owner.said("committed") if line["table"] == "trades"]) >= 3
+            assert not owner.said("fenced")
+        market.judge(feed.distinct)
+
+
+def test_a_branch_rolled_back_stops_the_writer_until_its_head_is_adopted(market: Market) -> None:
+    writer = market.start_reading()
+    feed = Feed(market)
+    feed.send(200, repeats=0.05)
+    market.drain(writer)
+    target, reached = market.view().head_id, market.checkpoints()
+    feed.send(200, repeats=0.05)
+    market.drain(writer)
+    market.table().manage_snapshots().rollback_to_snapshot(target).commit()
+    feed.send(100, repeats=0.05)
+    assert writer.wait() == 1
+    assert "rolled_back" in writer.log()
+    assert f"adopt --at-snapshot {target}" in writer.log()
+    refused = market.command("run")
+    assert refused.exit_code == 1
+    assert f"adopt --at-snapshot {target}" in refused.log()
+
+    wrong = market.command("adopt", market.topic, "--at-snapshot", str(target + 1))
+    assert wrong.exit_code == 1
+    assert f"must be the head {target}" in wrong.log()
+    adopted = market.command("adopt", market.topic, "--at-snapshot", str(target))
+    assert adopted.exit_code == 0, adopted.log()
+    assert market.view().revision == 2, "what was known of the table is not true of it any more"
+    assert {p: point.next for p, point in market.checkpoints().items()} == {
+        p: point.next for p, point in reached.items()
+    }
+    market.drain(market.start_reading())
+    market.judge(feed.distinct)
+
+
+def test_snapshots_expire_in_the_writers_own_commits_and_named_ones_stay(market: Market) -> None:
+    writer = market.start_reading(target_snapshots=4, snapshot_min_age_seconds=0)
+    feed = Feed(market)
+    feed.send(50)
+    market.drain(writer)
+    tagged = market.view().head_id
+    market.table().manage_snapshots().create_tag(tagged, "audit").commit()
+    for round_ in range(8):
+        feed.send(50, repeats=0.05)
+        market.drain(writer)
+        if round_ == 4:
+            market.rewrite()
+    snapshots = market.view().snapshots
+    assert tagged in snapshots
+    assert len(snapshots) <= 6, json.dumps({s.snapshot_id: s.operation for s in snapshots.values()})
+    assert market.table().scan(snapshot_id=tagged).to_arrow().num_rows == 50
+    market.judge(feed.distinct)
