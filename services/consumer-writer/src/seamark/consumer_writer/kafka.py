@@ -79,11 +79,14 @@ class KafkaSource:
                 "enable.partition.eof": False,
                 "fetch.min.bytes": 1,
                 "fetch.wait.max.ms": 100,
-                # When behind, few large fetches: five times the rate of the client's defaults.
-                "fetch.max.bytes": 50_000_000,
-                "max.partition.fetch.bytes": 10_000_000,
-                "queued.min.messages": 200_000,
-                "queued.max.messages.kbytes": 65_536,
+                # When behind, few large fetches: five times the rate of the client's defaults. The
+                # queue is bounded by records too: each costs some 500 bytes beside its own.
+                "fetch.max.bytes": 16_000_000,
+                "max.partition.fetch.bytes": 4_000_000,
+                "queued.min.messages": 100_000,
+                "queued.max.messages.kbytes": 16_384,
+                # A full queue stops fetching for this long; the client's second leaves it empty for most of it.
+                "fetch.queue.backoff.ms": 20,
                 **options,
             }
         )
@@ -115,8 +118,8 @@ class KafkaSource:
         where = f"{message.topic()}-{message.partition()}" if message.topic() else "consumer"
         if error.fatal() or error.code() in _FATAL:
             raise Stopped(
-                f"{where}: {error.name()}: {error.str()}. The log is not what the table was written from; "
-                f"way on: adopt the topic as a new stream"
+                f"{where}: {error.name()}: {error.str()}. The log is not what the table was written from: it was "
+                f"truncated, or begins behind H. Way on: start again; the start says which, and what to do"
             )
         logger.warning("kafka", extra={"where": where, "error": f"{error.name()}: {error.str()}"})
         return True

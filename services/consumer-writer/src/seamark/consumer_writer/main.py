@@ -39,6 +39,7 @@ from seamark.lake.tables import create_table
 from seamark.market.routing import Routing, bundled_tiers, routing_for
 from seamark.market.schema import RecordKind
 from seamark.stream.decode import Decoder
+from seamark.stream.errors import TopicNameInvalid
 from seamark.stream.topics import parse_market_topic
 from seamark.telemetry import logs
 from seamark.telemetry.metrics import WriterMetrics, serve
@@ -239,10 +240,18 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="write Kafka's records to Iceberg, exactly once")
     commands.add_parser("init", help="make topics, tables, routing and first streams")
     take = commands.add_parser("adopt", help="register a topic's new life, or a rolled-back head")
-    take.add_argument("topic")
+    take.add_argument("topic", type=_market_topic, help="its name: market.crypto.trades.binance")
     take.add_argument(
         "--succeeds", type=int, metavar="STREAM", help="the stream that ends with this one's start"
     )
     take.add_argument("--lost", action="store_true", help="record what the old stream still held as lost")
     take.add_argument("--at-snapshot", type=int, metavar="ID", help="take H back to what this head says")
     return parser
+
+
+def _market_topic(text: str) -> str:
+    try:
+        parse_market_topic(text)
+    except TopicNameInvalid as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text

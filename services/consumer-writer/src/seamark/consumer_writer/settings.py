@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from seamark.lake.schema import iceberg_schema
 from seamark.lake.tables import DEFAULT_PARTITIONING, partition_spec
+from seamark.market.routing import bundled_tiers
 from seamark.market.schema import RecordKind
 from seamark.settings import ServiceSettings
 
@@ -63,6 +64,12 @@ class WriterSettings(ServiceSettings):
     stop_timeout_seconds: float = Field(30.0, gt=0, description="more than 0 seconds")
     partitions: int = Field(4, ge=1, le=10_000, description="1 to 10000 partitions for new topics")
     replication_factor: int = Field(1, ge=1, le=10, description="1 to 10 replicas for new topics")
+
+    @field_validator("asset_class")
+    @classmethod
+    def _check_asset_class(cls, name: str) -> str:
+        bundled_tiers(name)  # there is no routing without them
+        return name
 
     @field_validator("partitioning")
     @classmethod

@@ -1,0 +1,1 @@
+"""Measurements. Never tests: a benchmark prints and records figures, and fails on nothing but a wrong result."""
