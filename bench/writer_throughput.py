@@ -12,49 +12,41 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import random
 import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import psutil
 from confluent_kafka import Producer
 from pyiceberg.catalog import load_catalog
 
 from bench.engines import Engines, cpu_seconds, engines
+from bench.trades import TOPIC, trades
 from seamark.lake.iceberg import IcebergTable
-from seamark.market.decimals import to_bytes
 from seamark.market.routing import Routing, bundled_tiers, routing_for
 from seamark.market.schema import RecordKind
-from seamark.stream.encode import Encoder
-from seamark.stream.topics import market_topic
-from seamark.stream.wire import FIXED_SCHEMA_IDS
 
-TOPIC = market_topic("crypto", RecordKind.TRADES, "binance")
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "SHIBUSDT", "ARBUSDT", "JASMYUSDT", "ABCUSDT", "XYZUSDT")
 PARTITIONS = 4
-_START_US = 1_723_161_255_342_000
-_FIRST_ID = 3_735_683_259
 
 
-def run(trades: int = 16_000_000, flush_bytes: int = 128 * 1024 * 1024) -> dict[str, object]:
-    """Figures of one drain of `trades` records. Raises RuntimeError unless every one became a row."""
+def run(count: int = 18_000_000) -> dict[str, object]:
+    """Figures of one drain of `count` trades. Raises RuntimeError unless every one became a row."""
     with engines() as real:
-        environment = real.writer_environment(
-            FLUSH_BYTES=flush_bytes, FLUSH_SECONDS=5, PARTITIONS=PARTITIONS, LOG_LEVEL="INFO"
-        )
+        environment = real.writer_environment(FLUSH_SECONDS=10, PARTITIONS=PARTITIONS, LOG_LEVEL="INFO")
         command = [sys.executable, "-m", "seamark.consumer_writer"]
         subprocess.run([*command, "init"], env=environment, check=True, capture_output=True)
         filled = time.monotonic()
-        _fill(real.kafka.bootstrap, trades)
+        _fill(real.kafka.bootstrap, count)
         fill_seconds = time.monotonic() - filled
         log = real.directory / "writer.log"
         before = real.cpu_seconds()
         with log.open("wb") as output:
             process = subprocess.Popen([*command, "run"], env=environment, stderr=output, stdout=output)
         try:
-            figures = _watch(real, process, trades)
+            figures = _watch(real, process, count)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -62,7 +54,7 @@ def run(trades: int = 16_000_000, flush_bytes: int = 128 * 1024 * 1024) -> dict[
         commits = [json.loads(line) for line in log.read_text().splitlines() if '"committed"' in line]
         seconds = sorted(entry["seconds"] for entry in commits if entry["table"] == "trades")
         figures |= {
-            "trades": trades,
+            "trades": count,
             "fill_seconds": round(fill_seconds, 1),
             "kafka_cpu_seconds": round(after["kafka"] - before["kafka"], 1),
             "catalog_cpu_seconds": round(after["catalog"] - before["catalog"], 1),
@@ -72,7 +64,7 @@ def run(trades: int = 16_000_000, flush_bytes: int = 128 * 1024 * 1024) -> dict[
         return figures
 
 
-def _watch(real: Engines, process: subprocess.Popen[bytes], trades: int) -> dict[str, object]:
+def _watch(real: Engines, process: subprocess.Popen[bytes], count: int) -> dict[str, object]:
     """Wait until H is at the end; sample memory and CPU on the way."""
     catalog = load_catalog("lake", **real.catalog.properties())
     table = IcebergTable(catalog, "market", RecordKind.TRADES.value)
@@ -87,29 +79,29 @@ def _watch(real: Engines, process: subprocess.Popen[bytes], trades: int) -> dict
         cpu = cpu_seconds(watched)
         points = table.load().checkpoints
         written = sum(point.counters.written for point in points.values())
-        if written >= trades:
+        if written >= count:
             seconds = time.monotonic() - began
             counters = [point.counters for point in points.values()]
-            if sum(counter.total for counter in counters) != trades or written != trades:
-                raise RuntimeError(f"{trades} trades came to {counters}")
+            if sum(counter.total for counter in counters) != count or written != count:
+                raise RuntimeError(f"{count} trades came to {counters}")
             return {
                 "seconds_from_process_start": round(seconds, 2),
-                "trades_per_second": round(trades / seconds),
+                "trades_per_second": round(count / seconds),
                 "writer_cpu_seconds": round(cpu, 1),
-                "trades_per_writer_cpu_second": round(trades / cpu),
+                "trades_per_writer_cpu_second": round(count / cpu),
                 "writer_peak_rss_mib": round(peak_bytes / 2**20),
             }
         time.sleep(0.2)
     raise RuntimeError("the writer did not drain the topic in 900 s")
 
 
-def _fill(bootstrap: str, trades: int) -> None:
+def _fill(bootstrap: str, count: int) -> None:
     """Two processes, half of the symbols each: encoding in Python is the bottleneck."""
     half = len(SYMBOLS) // 2
     routing = routing_for(TOPIC, RecordKind.TRADES, PARTITIONS, bundled_tiers("crypto"))
     jobs = [
         multiprocessing.get_context("spawn").Process(
-            target=_produce, args=(bootstrap, routing.to_json(), symbols, trades // 2, seed)
+            target=_produce, args=(bootstrap, routing.to_json(), symbols, count // 2, seed)
         )
         for seed, symbols in enumerate((SYMBOLS[:half], SYMBOLS[half:]))
     ]
@@ -121,9 +113,8 @@ def _fill(bootstrap: str, trades: int) -> None:
             raise RuntimeError("filling the topic failed")
 
 
-def _produce(bootstrap: str, routing_text: str, symbols: tuple[str, ...], trades: int, seed: int) -> None:
+def _produce(bootstrap: str, routing_text: str, symbols: tuple[str, ...], count: int, seed: int) -> None:
     routing = Routing.from_json(routing_text)
-    encoder = Encoder(RecordKind.TRADES, FIXED_SCHEMA_IDS[RecordKind.TRADES])
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -134,32 +125,12 @@ def _produce(bootstrap: str, routing_text: str, symbols: tuple[str, ...], trades
             "queue.buffering.max.messages": 500_000,
         }
     )
-    rng = random.Random(seed)
-    places = [(symbol, symbol.encode(), routing.partition_of(symbol)) for symbol in symbols]
-    price, time_us = 6_183_763 * 10**8, _START_US
-    for at in range(trades):
-        symbol, key, partition = places[at % len(places)]
-        # Two thirds of real spot trades share their millisecond; a price moves by a tick at most.
-        time_us += 1_000 if at % 3 == 0 else 0
-        price += rng.randrange(-1, 2) * 10**8
-        record = {
-            "exchange": "binance",
-            "market": "spot",
-            "feed": "trade",
-            "symbol": symbol,
-            "source_sequence": _FIRST_ID + at // len(places),
-            "timestamp": time_us,
-            "published_timestamp": time_us + 1_000,
-            "ingestion_timestamp": time_us + 4_000 + at % 700,
-            "price": to_bytes(price),
-            "quantity": to_bytes(rng.randrange(1, 10**6) * 10**5),
-            "currency": "USDT",
-            "side": "BUY" if at % 2 else "SELL",
-            "origin": "STREAM",
-        }
+    places = [(symbol.encode(), routing.partition_of(symbol)) for symbol in symbols]
+    for at, value in enumerate(islice(trades(symbols, seed), count)):
+        key, partition = places[at % len(places)]
         while True:
             try:
-                producer.produce(TOPIC, encoder.encode(record), key, partition)
+                producer.produce(TOPIC, value, key, partition)
                 break
             except BufferError:
                 producer.poll(0.05)
@@ -169,7 +140,7 @@ def _produce(bootstrap: str, routing_text: str, symbols: tuple[str, ...], trades
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trades", type=int, default=16_000_000)
+    parser.add_argument("--trades", type=int, default=18_000_000)
     print(json.dumps(run(parser.parse_args().trades), indent=1))
 
 

@@ -188,7 +188,7 @@ class Market:
         self.programs: list[Program] = []
         direct = server.properties()
         given = proxy.properties if proxy is not None else direct
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "kafka_bootstrap": kafka.bootstrap,
             "catalog_uri": given["uri"],
             "catalog_warehouse": given["warehouse"],
@@ -326,11 +326,11 @@ class Market:
         end = self._asker.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=_KAFKA_SECONDS)[1]
         self._asker.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
         found: list[dict[str, Any]] = []
-        read = 0
+        read: int = 0
         while read < end:
             for message in self._asker.consume(min(1000, end - read), timeout=_KAFKA_SECONDS):
-                read = message.offset() + 1
-                headers = {name: value.decode() for name, value in message.headers() or []}
+                read = int(message.offset() or 0) + 1
+                headers: dict[str, Any] = {n: v.decode() for n, v in dict(message.headers() or []).items()}
                 if headers.get("topic") == self.topic:
                     found.append(headers | {"key": message.key(), "value": message.value()})
         self._asker.unassign()
@@ -343,6 +343,12 @@ class Market:
 
     def table(self) -> Table:
         return self.catalog.load_table((self.namespace, "trades"))
+
+    def head(self) -> int:
+        """Id of the current snapshot."""
+        head_id = self.view().head_id
+        assert head_id is not None, "the table has no snapshot"
+        return head_id
 
     def checkpoints(self) -> dict[int, Checkpoint]:
         """By partition of the open stream."""
@@ -358,7 +364,7 @@ class Market:
         """Whether the table has all records of the log."""
         return {partition: point.next for partition, point in self.checkpoints().items()} == self.ends()
 
-    def drain(self, *alive: Program, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+    def drain(self, *alive: Program) -> None:
         """Wait for `drained`; fails at once if one of the writers `alive` ends meanwhile."""
 
         def state() -> str:
@@ -368,7 +374,6 @@ class Market:
         wait_until(
             lambda: self.drained() or any(program.exit_code is not None for program in alive),
             state,
-            deadline_seconds,
         )
         for program in alive:
             assert program.exit_code is None, program.log()

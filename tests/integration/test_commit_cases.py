@@ -201,7 +201,7 @@ def test_a_table_maintained_between_load_and_commit_is_built_upon(running: Runni
     running.market.drain(running.writer)
     assert fault.arrived.is_set()
     view = running.market.view()
-    assert view.snapshots[view.head_id].parent_id == replaced[0]
+    assert view.snapshots[running.market.head()].parent_id == replaced[0]
     running.judge()
 
 
@@ -287,8 +287,9 @@ def test_a_killed_writers_commit_that_arrives_before_its_successors_fences_that(
         delayed.release()
         assert delayed.ended.wait(20)
 
-    # Its successor has read the same records from the same H, and is about to commit them.
+    # Its successor has read the same records from the same H and more, and is about to commit them.
     proxy.inject(Point.COMMIT_BEFORE, call=arrive, path_part=TRADES)
+    feed.send(100, repeats=0.05)
     successor = market.start_reading(consumer_group=f"{market.namespace}-2")
     successor.await_said("fenced")
     assert delayed.status == 200
@@ -381,7 +382,7 @@ def test_a_branch_rolled_back_stops_the_writer_until_its_head_is_adopted(market:
     feed = Feed(market)
     feed.send(200, repeats=0.05)
     market.drain(writer)
-    target, reached = market.view().head_id, market.checkpoints()
+    target, reached = market.head(), market.checkpoints()
     feed.send(200, repeats=0.05)
     market.drain(writer)
     market.table().manage_snapshots().rollback_to_snapshot(target).commit()
@@ -411,7 +412,7 @@ def test_snapshots_expire_in_the_writers_own_commits_and_named_ones_stay(market:
     feed = Feed(market)
     feed.send(50)
     market.drain(writer)
-    tagged = market.view().head_id
+    tagged = market.head()
     market.table().manage_snapshots().create_tag(tagged, "audit").commit()
     for round_ in range(8):
         feed.send(50, repeats=0.05)

@@ -51,7 +51,7 @@ class Life:
         self.market, self._proxy, self._rng = market, proxy, rng
         self._groups = 0
         self._uuid = market.view().uuid
-        self.writer: Program | None = None
+        self.start()
 
     def start(self, group: str | None = None) -> Program:
         """A new writer; in a group of its own, where nobody waits for a dead member's session to end."""
@@ -64,7 +64,7 @@ class Life:
 
     def kill_at(self, point: Point) -> None:
         """SIGKILL at a random passage of `point`; what was sent by then may arrive or not."""
-        writer = self.writer or self.start()
+        writer = self.writer
         answer = self._rng.choice([None, RESET]) if point is not Point.COMMIT_AFTER else RESET
         fault = self._proxy.inject(
             point, answer, call=writer.kill_soon, path_part=self._part(point), nth=self._rng.randint(1, 3)
@@ -75,7 +75,7 @@ class Life:
 
     def pause_at(self, point: Point, in_its_group: bool) -> None:
         """SIGSTOP there; another takes over, in the same group or in another; then SIGCONT."""
-        zombie, group = self.writer or self.start(), self.group
+        zombie, group = self.writer, self.group
         fault = self._proxy.inject(
             point, call=zombie.pause, path_part=self._part(point), nth=self._rng.randint(1, 3)
         )

@@ -395,6 +395,7 @@ class WriterMachine(RuleBasedStateMachine):
         if any(key[0] == stream.stream_id for key in self.content):
             # The way back led past an adoption: the topic's new life must be adopted again.
             self._adopt(stream.stream_id, lost=True)
+        assert self.table.load().next_stream_id >= view.next_stream_id, "a stream id may be used again"
 
     @rule(damage=st.booleans())
     @precondition(lambda self: self.states.files)
@@ -459,7 +460,12 @@ class WriterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.truncated is not None)
     def adopt_truncated(self, seldom: bool, still: bool) -> None:
         if seldom and still:
-            self._adopt(self._end_stream(), lost=True)
+            self._adopt_after_truncation()
+
+    def _adopt_after_truncation(self) -> None:
+        self._adopt(self._end_stream(), lost=False)
+        stream = self.table.load().stream_of(self.topic)
+        assert stream is not None and set(stream.start) == {0}, "new records below H were skipped"
 
     # The judgement
 
@@ -522,7 +528,7 @@ class WriterMachine(RuleBasedStateMachine):
         for actor in list(self.actors):
             self._kill(actor)
         if self.truncated is not None:
-            self._adopt(self._end_stream(), lost=True)
+            self._adopt_after_truncation()
         self.start_writer()
         assert self.actors, f"a fresh writer could not start: {self.stopped}"
         partitions = [TopicPartition(self.topic, n) for n in range(self.log.partitions(self.topic))]

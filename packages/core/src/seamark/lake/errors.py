@@ -21,10 +21,6 @@ class TableMissing(LakeError):
     """The table is not in the catalog."""
 
 
-class TableReplaced(LakeError):
-    """Another table stands under the name than the one this process began with."""
-
-
 class CheckpointInvalid(LakeError):
     """Properties or a summary that do not hold what the contract says."""
 

@@ -1,10 +1,10 @@
 """A LakeTable over pyiceberg: one load, one commit request, never pyiceberg's own retry.
 
 pyiceberg 0.12 retries a stale commit by default and lands it, with the offset properties of
-the stale attempt; its clean-up can delete manifests of a commit that landed although the
-answer was lost. So the change is staged on a transaction that is never committed itself:
+the stale attempt; its clean-up can delete manifests of a commit that landed although it
+was answered 409. So the change is staged on a transaction that is never committed itself:
 updates and requirements are taken from it and sent in one `Catalog.commit_table`. Private
-names used here (`_updates`, `_requirements`, `_fast_append`-like producers) are pinned by
+names used here (`_updates`, `_requirements`, `_stage`, a producer's `_commit`) are pinned by
 tests/integration/test_pyiceberg_contract.py.
 """
 

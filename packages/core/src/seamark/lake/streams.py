@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from seamark.lake.errors import CheckpointInvalid
 
 _STREAM = "seamark.stream."
+NEXT_STREAM_ID = "seamark.next_stream_id"
+"""Property that outlives registry entries: a rollback may remove those, ids are still not used again."""
 
 
 @dataclass(frozen=True, slots=True)

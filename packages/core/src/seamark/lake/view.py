@@ -12,7 +12,7 @@ import pyarrow as pa
 from seamark.lake import checkpoint
 from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition
 from seamark.lake.errors import CheckpointInvalid
-from seamark.lake.streams import Stream, open_streams, streams_from_properties
+from seamark.lake.streams import NEXT_STREAM_ID, Stream, open_streams, streams_from_properties
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ class TableView:
     @cached_property
     def streams(self) -> dict[int, Stream]:
         return streams_from_properties(self.properties)
+
+    @property
+    def next_stream_id(self) -> int:
+        """The id of the next registry entry."""
+        return max(int(self.properties.get(NEXT_STREAM_ID, "1")), max(self.streams, default=0) + 1)
 
     @cached_property
     def checkpoints(self) -> dict[StreamPartition, Checkpoint]:

@@ -104,7 +104,7 @@ class WriterMetrics:
         )
         self.commit_attempts = Counter(
             "seamark_writer_commit_attempts_total",
-            "Attempts of commits by how they ended: landed, fenced, conflict, unknown.",
+            "Attempts of commits: committed, found_landed, fenced, or the error that another attempt follows.",
             ["table", "outcome"],
             registry=registry,
         )
@@ -120,13 +120,6 @@ class WriterMetrics:
         self.buffer_rows = Gauge(
             "seamark_writer_buffer_rows", "Decoded and not committed yet.", ["table"], registry=registry
         )
-        self.flush_seconds = Histogram(
-            "seamark_writer_flush_seconds",
-            "From taking the buffer to the end of the upload of its files.",
-            ["table"],
-            buckets=_COMMIT_SECONDS,
-            registry=registry,
-        )
         self.checkpoint_offset = Gauge(
             "seamark_writer_checkpoint_offset",
             "H: next offset that the table's checkpoint names.",
@@ -136,6 +129,6 @@ class WriterMetrics:
         self.buffered_offset = Gauge(
             "seamark_writer_buffered_offset",
             "Next offset to decode, as committed for the consumer group.",
-            ["table", "stream", "partition"],
+            ["table", "topic", "partition"],
             registry=registry,
         )

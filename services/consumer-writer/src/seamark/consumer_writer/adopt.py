@@ -19,7 +19,7 @@ from seamark.lake import checkpoint
 from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition
 from seamark.lake.errors import CommitConflict, CommitUnknown
 from seamark.lake.states import StateStore, restore
-from seamark.lake.streams import Stream
+from seamark.lake.streams import NEXT_STREAM_ID, Stream
 from seamark.lake.view import Change, LakeTable, TableView
 from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
@@ -93,8 +93,12 @@ def adopt_at_snapshot(table: LakeTable, snapshot_id: int) -> int:
     Raises:
         Stopped: the snapshot is not the head, or no writer's snapshot is behind it.
     """
+    sent: str | None = None
     for _ in range(_ATTEMPTS):
         view = table.load()
+        head = view.own_summary(view.head_id)
+        if sent is not None and head is not None and head.checkpoint_text == sent:
+            return view.revision  # an attempt without an answer had landed
         if view.head_id != snapshot_id:
             raise Stopped(f"snapshot was {snapshot_id}, must be the head {view.head_id}")
         own = view.own_summary(snapshot_id)
@@ -116,14 +120,12 @@ def adopt_at_snapshot(table: LakeTable, snapshot_id: int) -> int:
         properties[checkpoint.REVISION] = str(revision)
         if excluded:
             properties[checkpoint.EXCLUDED] = excluded
+        summary = summary_of(points, revision, excluded)
+        sent = summary[checkpoint.SUMMARY]
         try:
-            table.commit(
-                view,
-                Change(properties, summary_of(points, revision, excluded), drop_properties=tuple(gone)),
-            )
+            table.commit(view, Change(properties, summary, drop_properties=tuple(gone)))
         except (CommitConflict, CommitUnknown):
             time.sleep(0.1)
-            snapshot_id = table.load().head_id or snapshot_id
             continue
         return revision
     raise Stopped(
@@ -166,12 +168,9 @@ def _plan(
         if succeeds not in view.streams:
             raise Stopped(f"--succeeds was {succeeds}, must be one of {sorted(view.streams)}")
         old = view.streams[succeeds]
-        same_log = old.topic_id == topic_id
-        excluded = _unread(view, old, bounds if same_log else None, lost)
-        if same_log:
-            starts = _continued(view, old, bounds, routing)
+        starts, excluded = _continued(view, old, topic_id, bounds, routing, lost)
     stream = Stream(
-        stream_id=max(view.streams, default=0) + 1,
+        stream_id=view.next_stream_id,
         cluster_id=cluster.cluster_id(),
         topic_id=topic_id,
         topic=topic,
@@ -184,48 +183,50 @@ def _plan(
     return _Plan(stream, excluded)
 
 
-def _continued(view: TableView, old: Stream, bounds: list[Bounds], routing: Routing) -> list[int]:
-    """Where a stream begins that goes on in the log of the one it succeeds.
+def _continued(
+    view: TableView, old: Stream, topic_id: str, bounds: list[Bounds], routing: Routing, lost: bool
+) -> tuple[list[int], tuple[ExcludedRange, ...]]:
+    """(where each partition of the succeeding stream begins, what of the old one is not in the table).
 
-    Behind the old stream's records, which are in the table. A partition that was truncated
-    below H begins at the log's start: nobody knows where the new records begin, and first
-    occurrence turns the known ones away.
+    Another topic: at its log's start; how far the old log went, nobody can say any more.
+    The same topic and routing: the log was truncated. Nobody knows where the new records begin
+    either, so all is read again, and first occurrence turns the known records away.
+    The same topic, other routing: behind the old records, each of which must be in the table,
+    for read again they would be judged where their symbols' states are not.
     """
-    starts = []
-    for partition, bound in enumerate(bounds):
-        known = partition < old.partitions
-        truncated = known and view.checkpoints[StreamPartition(old.stream_id, partition)].next > bound.end
-        if truncated and routing.hash != old.routing_hash:
+    revision = view.revision + 1
+    reached = [
+        (where, view.checkpoints[where].next)
+        for where in (StreamPartition(old.stream_id, partition) for partition in range(old.partitions))
+    ]
+    starts = [bound.start for bound in bounds]
+    if old.topic_id != topic_id:
+        if not lost:
             raise Stopped(
-                f"partition {partition} of stream {old.stream_id} was truncated and the routing differs: its old "
-                f"records would be read where their symbols' states are not. Way on: adopt with the routing "
-                f"{old.routing_hash[:12]} first"
+                f"stream {old.stream_id} partition 0: H was {reached[0][1]}, the log's end is unknown: its topic "
+                f"is gone. Way on: --lost to record what it still held as lost"
             )
-        starts.append(bound.end if known and not truncated else bound.start)
-    return starts
-
-
-def _unread(
-    view: TableView, old: Stream, bounds: list[Bounds] | None, lost: bool
-) -> tuple[ExcludedRange, ...]:
-    """What of a stream's log is not in the table, as lost ranges."""
-    ranges = []
-    for partition in range(old.partitions):
-        where = StreamPartition(old.stream_id, partition)
-        reached = view.checkpoints[where].next
-        if bounds is None:
-            ranges.append(ExcludedRange(where, reached, UNKNOWN_END, "LOST", view.revision + 1))
-        elif partition < len(bounds) and reached != bounds[partition].end:
-            end = max(reached, bounds[partition].end)  # truncated: all below H is in the table
-            ranges.append(ExcludedRange(where, reached, end, "LOST", view.revision + 1))
-    if ranges and not lost:
-        first = ranges[0]
-        raise Stopped(
-            f"stream {old.stream_id} partition {first.where.partition}: H was {first.first}, the log's end is "
-            f"{'unknown (the topic is gone)' if first.next == UNKNOWN_END else 'not there'}. Way on: let the writer "
-            f"reach the end, or --lost to record what is missing as lost"
-        )
-    return tuple(gone for gone in ranges if gone.first != gone.next)
+        gone = [ExcludedRange(where, offset, UNKNOWN_END, "LOST", revision) for where, offset in reached]
+        return starts, tuple(gone)
+    if old.routing_hash == routing.hash:
+        return starts, ()
+    missing = []
+    for where, offset in reached:
+        end = bounds[where.partition].end
+        if offset > end:
+            raise Stopped(
+                f"stream {old.stream_id} partition {where.partition}: H was {offset}, the log ends at {end}: it was "
+                f"truncated, and the routing differs. Way on: adopt with the routing {old.routing_hash[:12]} first"
+            )
+        if offset < end and not lost:
+            raise Stopped(
+                f"stream {old.stream_id} partition {where.partition}: H was {offset}, the log ends at {end}. Way on: "
+                f"let the writer reach the end, or --lost to record the rest as lost"
+            )
+        starts[where.partition] = end
+        if offset < end:
+            missing.append(ExcludedRange(where, offset, end, "LOST", revision))
+    return starts, tuple(missing)
 
 
 def _seed(
@@ -258,6 +259,7 @@ def _change(view: TableView, store: StateStore, plan: _Plan, states: list[Partit
     text = checkpoint.excluded_to_text(excluded) if excluded else ""
     properties = checkpoint.to_properties(points, view.uuid)
     properties.update([stream.to_property(), (checkpoint.REVISION, str(revision))])
+    properties[NEXT_STREAM_ID] = str(stream.stream_id + 1)
     if text:
         properties[checkpoint.EXCLUDED] = text
     return Change(properties, summary_of({**view.checkpoints, **points}, revision, text))

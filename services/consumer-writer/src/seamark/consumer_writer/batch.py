@@ -58,7 +58,10 @@ class Batch:
     @cached_property
     def rows(self) -> pa.Table:
         """All rows, sorted as the table declares. Made on first use: sorting is the commit thread's work."""
-        return batch_rows(self.kind, self.topics, self.frames)
+        rows = batch_rows(self.kind, self.topics, self.frames)
+        # The same rows once more, unsorted: half of a batch's memory.
+        object.__setattr__(self, "frames", {})
+        return rows
 
     @property
     def written(self) -> int:

@@ -157,7 +157,7 @@ class TableWriter:
         if actual != stream.topic_id:
             raise Stopped(
                 f"topic {topic.topic}: id was {actual}, stream {stream.stream_id} has {stream.topic_id}: the topic "
-                f"was re-created. Way on: adopt {topic.topic} --succeeds {stream.stream_id}"
+                f"was re-created. Way on: adopt {topic.topic} --succeeds {stream.stream_id} --lost"
             )
         if topic.partition >= stream.partitions:
             raise Stopped(
@@ -359,7 +359,7 @@ class TableWriter:
             if actual != expected:
                 raise Stopped(
                     f"topic {topic}: id was {actual}, stream {stream_id} has {expected}: the topic was re-created. "
-                    f"Way on: adopt {topic} --succeeds {stream_id}"
+                    f"Way on: adopt {topic} --succeeds {stream_id} --lost"
                 )
         files = self._files(view, batch)
         state_name = next(iter(decision.moved.values())).state_name(view.uuid)

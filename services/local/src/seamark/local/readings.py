@@ -120,7 +120,7 @@ class Instruments:
             ends = self._ends(stream.topic, stream.partitions)
             for partition, start in enumerate(stream.start):
                 point = view.checkpoints[StreamPartition(stream.stream_id, partition)]
-                labels = (str(partition), str(stream.stream_id), name)
+                labels = (str(partition), name, stream.topic)
                 buffered = int(writer.get(("seamark_writer_buffered_offset", labels), 0))
                 end += ends[partition] - start
                 processed += max(buffered, point.next) - start
