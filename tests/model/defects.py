@@ -41,7 +41,7 @@ def broken(name: str) -> Iterator[None]:
         yield
 
 
-def _replace(stack: ExitStack, owner: object, name: str, make: Callable) -> None:
+def _replace(stack: ExitStack, owner: object, name: str, make: Callable[..., object]) -> None:
     stack.enter_context(patch.object(owner, name, make(getattr(owner, name))))
 
 
@@ -71,6 +71,7 @@ def _(stack):
             if change.files:
                 return real(self, view, change)
             self.properties.update(change.properties)  # what catalogs do: no head to compare
+            return None
 
         return property_only
 
@@ -268,7 +269,7 @@ def _(stack):
     _replace(stack, states_module, "load", load)
 
 
-class _Empty(dict):
+class _Empty(dict[str, PartitionState]):
     def __missing__(self, name):
         return PartitionState()
 

@@ -21,6 +21,7 @@ from seamark.consumer_writer.errors import Stopped
 from seamark.consumer_writer.expiry import ExpiryPolicy
 from seamark.consumer_writer.log import TopicPartition
 from seamark.consumer_writer.table_writer import Attempt, TableWriter
+from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import CatalogUnavailable, CommitConflict, CommitUnknown
 from seamark.market.routing import routing_for
 from seamark.market.schema import RecordKind
@@ -97,7 +98,7 @@ class WriterMachine(RuleBasedStateMachine):
 
     def _append(self, symbol: str, number: int, time_us: int, poison: bool = False) -> None:
         where = TopicPartition(self.topic, self._routing().partition_of(symbol))
-        record = {
+        record: dict[str, object] = {
             "exchange": "binance",
             "market": "spot",
             "feed": "bookTicker" if self.kind is RecordKind.QUOTES else "trade",
@@ -384,9 +385,9 @@ class WriterMachine(RuleBasedStateMachine):
         self.start_writer()
         assert "rolled_back" in self.stopped, "a writer began after a rollback"
         adopt_at_snapshot(self.table, head)
-        for stream, partition in list(self.content):
-            if stream not in self.table.load().streams:
-                del self.content[stream, partition]
+        for key in list(self.content):
+            if key[0] not in self.table.load().streams:
+                del self.content[key]
         self.reached.clear()
         for actor in list(self.actors):
             self._kill(actor)
@@ -436,7 +437,7 @@ class WriterMachine(RuleBasedStateMachine):
         stream = self.table.load().stream_of(self.topic)
         if not seldom or end < 0 or stream is None:
             return
-        point = self.table.load().checkpoints[stream.stream_id, partition]
+        point = self.table.load().checkpoints[StreamPartition(stream.stream_id, partition)]
         if point.next > end:
             self.truncated = stream.stream_id
             self.content[stream.stream_id, partition] = list(self._records(where))
@@ -517,7 +518,7 @@ class WriterMachine(RuleBasedStateMachine):
         columns = ("stream_id", "kafka_partition", "kafka_offset", "symbol", "source_sequence", "id_epoch")
         times = table["kafka_timestamp"].cast("int64").to_pylist()
         return [
-            Row(*values, time)
+            Row._make((*values, time))
             for *values, time in zip(*(table[name].to_pylist() for name in columns), times, strict=True)
         ]
 
@@ -537,7 +538,7 @@ class WriterMachine(RuleBasedStateMachine):
         stream = self.table.load().stream_of(self.topic)
         assert stream is not None
         for where in partitions:
-            point = self.table.load().checkpoints[stream.stream_id, where.partition]
+            point = self.table.load().checkpoints[StreamPartition(stream.stream_id, where.partition)]
             assert point.next == self.log.bounds(where).end, f"{where} was not drained"
 
 

@@ -78,8 +78,9 @@ class _TimeLimit(requests.adapters.HTTPAdapter):
         self._timeout_seconds = timeout_seconds
         super().__init__()
 
-    def send(self, *arguments: Any, timeout: Any = None, **options: Any) -> requests.Response:  # noqa: ANN401
-        return super().send(*arguments, timeout=timeout or self._timeout_seconds, **options)
+    def send(self, *arguments: Any, **options: Any) -> requests.Response:  # noqa: ANN401
+        options["timeout"] = options.get("timeout") or self._timeout_seconds
+        return super().send(*arguments, **options)
 
 
 class IcebergTable:
