@@ -53,7 +53,7 @@ async def drain(socket):
 
 def first_sends(lines):
     """Trades of a journal in the order each id was first sent: (symbol, id) -> content."""
-    trades: dict[tuple[str, int], dict] = {}
+    trades: dict[tuple[str, int], tuple[object, ...]] = {}
     for line in lines:
         if line.get("kind") == "trade":
             content = (line["price"], line["qty"], line["T"], line["m"])
