@@ -78,9 +78,9 @@ class _TimeLimit(requests.adapters.HTTPAdapter):
         self._timeout_seconds = timeout_seconds
         super().__init__()
 
-    def send(self, *arguments: Any, **options: Any) -> requests.Response:  # noqa: ANN401
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401
         options["timeout"] = options.get("timeout") or self._timeout_seconds
-        return super().send(*arguments, **options)
+        return super().send(request, **options)
 
 
 class IcebergTable:
