@@ -234,7 +234,11 @@ KINDS = {RecordKind.TRADES: "trade", RecordKind.QUOTES: "bookTicker"}
 
 
 def letters(market, leg):
-    return [m for m in market.read(DEAD_LETTERS) if dict(m.headers())["session_id"].startswith(leg.encode())]
+    return [
+        m
+        for m in market.read(DEAD_LETTERS)
+        if dict(m.headers()).get("session_id", b"").startswith(leg.encode())
+    ]
 
 
 def test_everything_the_venue_sent_is_in_kafka_as_sent_and_claimed_only_then(
