@@ -21,8 +21,9 @@ from pyiceberg.catalog import load_catalog
 
 from bench.engines import engines
 from bench.trades import TOPIC, trades
+from seamark.consumer_writer.cluster import KafkaCluster
+from seamark.consumer_writer.dead_letters import KafkaDeadLetters
 from seamark.consumer_writer.expiry import ExpiryPolicy
-from seamark.consumer_writer.kafka import KafkaCluster, KafkaDeadLetters
 from seamark.consumer_writer.log import Run, TopicPartition
 from seamark.consumer_writer.table_writer import Attempt, TableWriter
 from seamark.lake.iceberg import IcebergTable

@@ -1,4 +1,4 @@
-"""The Kafka edge: a consumer in a KIP-848 group, the cluster's facts, dead letters.
+"""The Kafka edge of reading: a consumer in a KIP-848 group.
 
 Reading always begins where the table says (H with its leader epoch, so that a truncation is
 reported and not skipped over). The group's committed offsets are for metrics alone.
@@ -7,7 +7,7 @@ reported and not skipped over). The group's committed offsets are for metrics al
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,22 +17,15 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    Producer,
-    TopicCollection,
 )
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import AdminClient
 
-from seamark.consumer_writer.errors import LogUnavailable, Stopped
-from seamark.consumer_writer.log import Bounds, Run, TopicPartition
+from seamark.consumer_writer.errors import Stopped
+from seamark.consumer_writer.log import Run, TopicPartition
 from seamark.consumer_writer.table_writer import Start
-from seamark.stream.deadletter import DeadLetter, LogPosition, to_headers
-from seamark.stream.topics import DEAD_LETTERS
-from seamark.stream.wire import FRAME_BYTES
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 10.0
 _FATAL = frozenset(
     {
         KafkaError._LOG_TRUNCATION,
@@ -237,93 +230,3 @@ class _Keys(Sequence[bytes | None]):
         if isinstance(at, slice):
             return _Keys(self._messages[at])
         return self._messages[at].key()
-
-
-class KafkaCluster:
-    """Facts about topics. Raises LogUnavailable where the cluster does not answer."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
-        # Watermarks are a consumer's question; this one never joins its group.
-        self._asker = Consumer({"bootstrap.servers": bootstrap, "group.id": "seamark-bounds"})
-
-    def cluster_id(self) -> str:
-        try:
-            return str(self._admin.list_topics(timeout=_TIMEOUT_SECONDS).cluster_id)
-        except KafkaException as error:
-            raise LogUnavailable(f"asking for the cluster id: {error}") from error
-
-    def topic_id(self, topic: str) -> str | None:
-        try:
-            future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_SECONDS)[
-                topic
-            ]
-            return str(future.result().topic_id)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return None
-            raise LogUnavailable(f"asking for the id of topic {topic}: {error}") from error
-
-    def partitions(self, topic: str) -> int:
-        try:
-            metadata = self._admin.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
-        except KafkaException as error:
-            raise LogUnavailable(f"asking for the partitions of topic {topic}: {error}") from error
-        if metadata.error is not None:
-            raise LogUnavailable(f"topic {topic}: {metadata.error.str()}")
-        return len(metadata.partitions)
-
-    def bounds(self, where: TopicPartition) -> Bounds:
-        try:
-            start, end = self._asker.get_watermark_offsets(
-                KafkaTopicPartition(*where), timeout=_TIMEOUT_SECONDS
-            )
-        except KafkaException as error:
-            raise LogUnavailable(f"asking for the bounds of {where}: {error}") from error
-        return Bounds(start, end)
-
-    def close(self) -> None:
-        self._asker.close()
-
-
-class KafkaDeadLetters:
-    """Sends refused records to the dead-letter topic; `flush` waits for their acknowledgement."""
-
-    def __init__(self, bootstrap: str, on_sent: Callable[[int], None] = lambda count: None) -> None:
-        self._producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
-        self._failed: list[str] = []
-        self._on_sent = on_sent
-
-    def send(self, run: Run, rejects: Mapping[int, str], stream_id: int) -> None:
-        for at, reason in rejects.items():
-            value = run.values[at]
-            framed = value is not None and len(value) >= FRAME_BYTES and value[0] == 0
-            schema_id = int.from_bytes(value[1:FRAME_BYTES], "big") if framed and value else None
-            position = LogPosition(
-                run.where.topic, stream_id, run.where.partition, int(run.offsets[at]), schema_id
-            )
-            logger.warning("record refused", extra={"position": str(position), "reason": reason})
-            self._producer.produce(
-                DEAD_LETTERS,
-                value=value,
-                key=run.keys[at],
-                headers=[*to_headers(DeadLetter(position, reason))],
-                on_delivery=self._delivered,
-            )
-        self._producer.poll(0)
-        self._on_sent(len(rejects))
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._failed.append(error.str())
-
-    def flush(self) -> None:
-        waiting = self._producer.flush(_TIMEOUT_SECONDS)
-        if self._failed:
-            # Idempotent delivery gave up: the letters are lost, their bytes are still in the log.
-            failed, self._failed = self._failed, []
-            raise Stopped(
-                f"{len(failed)} dead letters were not taken: {failed[0]}; restart to send them again"
-            )
-        if waiting:
-            raise LogUnavailable(f"{waiting} dead letters are not acknowledged after {_TIMEOUT_SECONDS} s")

@@ -17,10 +17,12 @@ from prometheus_client import CollectorRegistry
 from pyiceberg.catalog import Catalog
 
 from seamark.consumer_writer.adopt import Adopted, adopt, adopt_at_snapshot
+from seamark.consumer_writer.cluster import KafkaCluster
 from seamark.consumer_writer.commit_loop import RetryPolicy
+from seamark.consumer_writer.dead_letters import KafkaDeadLetters
 from seamark.consumer_writer.errors import LogUnavailable, StartRefused, Stopped
 from seamark.consumer_writer.expiry import ExpiryPolicy
-from seamark.consumer_writer.kafka import KafkaCluster, KafkaDeadLetters, KafkaSource
+from seamark.consumer_writer.kafka import KafkaSource
 from seamark.consumer_writer.service import FlushPolicy, Writer
 from seamark.consumer_writer.settings import WriterSettings
 from seamark.consumer_writer.state_cleanup import StateCleanup
