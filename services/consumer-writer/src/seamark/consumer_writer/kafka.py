@@ -72,8 +72,8 @@ class KafkaSource:
                 "enable.partition.eof": False,
                 "fetch.min.bytes": 1,
                 "fetch.wait.max.ms": 100,
-                # When behind, few large fetches: five times the rate of the client's defaults. The
-                # queue is bounded by records too: each costs some 500 bytes beside its own.
+                # When behind, few large fetches. The queue is small: a queued record costs a
+                # multiple of its own bytes.
                 "fetch.max.bytes": 16_000_000,
                 "max.partition.fetch.bytes": 4_000_000,
                 "queued.min.messages": 100_000,

@@ -34,8 +34,8 @@ class FlushPolicy:
     """When a batch is sealed: after `seconds` with anything to commit, or at `bytes` buffered."""
 
     seconds: float = 60.0
-    # Sorting and encoding hold a batch about four times over: with 128 MiB the process passed
-    # 1.6 GiB, with 48 MiB it stays below 1 GiB at the same rate (bench/writer_throughput.py).
+    # Sorting and encoding hold a batch several times over. bench/writer_throughput.py shows the
+    # process's peak; SEAMARK_FLUSH_BYTES in its environment tries another size.
     bytes: int = 48 * 1024 * 1024
 
 
