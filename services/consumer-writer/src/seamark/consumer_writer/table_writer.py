@@ -21,8 +21,9 @@ from seamark.consumer_writer.expiry import ExpiryPolicy, expirable
 from seamark.consumer_writer.log import Bounds, Cluster, DeadLetters, Run, TopicPartition
 from seamark.consumer_writer.rows import Positions, records_of
 from seamark.lake import checkpoint
-from seamark.lake.checkpoint import Checkpoint, Counters, ExcludedRange, StreamPartition
+from seamark.lake.checkpoint import Counters, ExcludedRange, StreamPartition
 from seamark.lake.states import StateStore, restore
+from seamark.lake.streams import Stream
 from seamark.lake.view import Change, LakeTable, TableView
 from seamark.market.schema import RecordKind
 from seamark.sequencing.fold import append_times, fold
@@ -113,8 +114,6 @@ class TableWriter:
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._attempts = 0
         self._written: tuple[tuple[str, str], Sequence[object]] | None = None
-        self.rebuilds = 0
-        """States made from history because their file could not be read."""
 
     # Assignment
 
@@ -153,12 +152,7 @@ class TableWriter:
             raise Stopped(
                 f"table {self.kind.value} has no open stream for topic {topic.topic}. Way on: adopt {topic.topic}"
             )
-        actual = self._cluster.topic_id(topic.topic)
-        if actual != stream.topic_id:
-            raise Stopped(
-                f"topic {topic.topic}: id was {actual}, stream {stream.stream_id} has {stream.topic_id}: the topic "
-                f"was re-created. Way on: adopt {topic.topic} --succeeds {stream.stream_id} --lost"
-            )
+        self._check_topic(stream)
         if topic.partition >= stream.partitions:
             raise Stopped(
                 f"topic {topic.topic}: partition {topic.partition} is new, stream {stream.stream_id} has "
@@ -168,6 +162,14 @@ class TableWriter:
         if where not in view.checkpoints:
             raise Stopped(f"table {self.kind.value} has no checkpoint property for {where}; it never means 0")
         return where
+
+    def _check_topic(self, stream: Stream) -> None:
+        actual = self._cluster.topic_id(stream.topic)
+        if actual != stream.topic_id:
+            raise Stopped(
+                f"topic {stream.topic}: id was {actual}, stream {stream.stream_id} has {stream.topic_id}: the topic "
+                f"was re-created. Way on: adopt {stream.topic} --succeeds {stream.stream_id} --lost"
+            )
 
     def _check_bounds(self, part: _Partition, bounds: Bounds, revision: int) -> None:
         if part.position > bounds.end:
@@ -188,7 +190,6 @@ class TableWriter:
             part.position = bounds.start
 
     def _note_rebuild(self, where: StreamPartition, reason: str) -> None:
-        self.rebuilds += 1
         logger.warning("state rebuilt from history", extra={"partition": str(where), "reason": reason})
 
     def release(self, gone: Iterable[TopicPartition]) -> None:
@@ -354,13 +355,8 @@ class TableWriter:
             raise Stopped(f"table {self.kind.value}: {decision.reason}")
         if not isinstance(decision, Stage):
             return decision
-        for stream_id, topic in batch.topics.items():
-            actual, expected = self._cluster.topic_id(topic), view.streams[stream_id].topic_id
-            if actual != expected:
-                raise Stopped(
-                    f"topic {topic}: id was {actual}, stream {stream_id} has {expected}: the topic was re-created. "
-                    f"Way on: adopt {topic} --succeeds {stream_id} --lost"
-                )
+        for stream_id in batch.topics:
+            self._check_topic(view.streams[stream_id])
         files = self._files(view, batch)
         state_name = next(iter(decision.moved.values())).state_name(view.uuid)
         self._store.put(state_name, dump({str(where): r.state for where, r in batch.ranges.items()}))
@@ -400,7 +396,3 @@ class TableWriter:
             next load shows what became of this attempt.
         """
         self._table.commit(attempt.view, attempt.change)
-
-    def checkpoints(self) -> Mapping[StreamPartition, Checkpoint]:
-        """The table's checkpoints now."""
-        return self._table.load().checkpoints
