@@ -15,3 +15,7 @@ class RecordInvalid(StreamError):
 
 class DeadLetterInvalid(StreamError):
     """Headers of a dead letter that do not say what they must."""
+
+
+class ControlUnreadable(Exception):
+    """The control topic does not answer, or not to its end; it may be asked again."""

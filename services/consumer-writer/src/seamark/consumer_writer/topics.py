@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
@@ -16,6 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from seamark.consumer_writer.errors import LogUnavailable, StartRefused
 from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
+from seamark.stream.control import read_control
+from seamark.stream.errors import ControlUnreadable
 from seamark.stream.topics import CONTROL, DEAD_LETTERS, market_topic, routing_key
 
 logger = logging.getLogger(__name__)
@@ -120,27 +122,11 @@ def publish_routing(bootstrap: str, routings: Sequence[Routing]) -> None:
 
 def published_routings(bootstrap: str) -> dict[str, Routing]:
     """The last routing record of each topic on the control topic. Raises LogUnavailable."""
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "seamark-routing", "enable.auto.commit": False}
-    )
     try:
-        where = TopicPartition(CONTROL, 0)
-        start, end = consumer.get_watermark_offsets(where, timeout=_TIMEOUT_SECONDS)
-        consumer.assign([TopicPartition(CONTROL, 0, start)])
-        found: dict[str, Routing] = {}
-        while consumer.position([where])[0].offset < end and start < end:
-            # One by one: asked for more than there are, the client waits the whole time for them.
-            message = consumer.poll(_TIMEOUT_SECONDS)
-            if message is None:
-                raise LogUnavailable(
-                    f"reading {CONTROL}: nothing came in {_TIMEOUT_SECONDS} s before offset {end}"
-                )
-            key, value = message.key(), message.value()
-            if message.error() is None and key and value and key.startswith(b"routing:"):
-                routing = Routing.from_json(value)
-                found[routing.topic] = routing
-        return found
-    except KafkaException as error:
-        raise LogUnavailable(f"reading {CONTROL}: {error}") from error
-    finally:
-        consumer.close()
+        control = read_control(bootstrap, _TIMEOUT_SECONDS)
+    except ControlUnreadable as error:
+        raise LogUnavailable(str(error)) from error
+    routings = [
+        Routing.from_json(value) for key, value in control.items() if value and key.startswith(b"routing:")
+    ]
+    return {routing.topic: routing for routing in routings}

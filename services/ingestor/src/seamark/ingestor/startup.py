@@ -8,14 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from seamark.ingestor.errors import KafkaUnavailable, RoutingMismatch, SettingRefused
@@ -23,6 +16,8 @@ from seamark.ingestor.publisher import Destination
 from seamark.market.errors import RoutingError
 from seamark.market.routing import Routing, bundled_tiers, parse_tiers, routing_for
 from seamark.market.schema import RecordKind
+from seamark.stream.control import read_control
+from seamark.stream.errors import ControlUnreadable
 from seamark.stream.topics import CONTROL, DEAD_LETTERS, market_topic, routing_key
 
 _log = logging.getLogger(__name__)
@@ -74,7 +69,10 @@ def find_destinations(
     """
     topics = {kind: market_topic(asset_class, kind, exchange) for kind in RecordKind}
     described = _describe(admin, [*topics.values(), DEAD_LETTERS, CONTROL])
-    published = read_control(bootstrap, described[CONTROL][1])
+    try:
+        published = read_control(bootstrap, _REQUEST_SECONDS)
+    except ControlUnreadable as error:
+        raise KafkaUnavailable(str(error)) from error
     destinations = {}
     for kind, topic in topics.items():
         topic_id, partitions = described[topic]
@@ -101,50 +99,6 @@ def verify_routing(own: Routing, published: bytes | None) -> None:
             f"{len(agreed.tiers)} tiered symbols) as published on {CONTROL}; "
             f"another routing needs a new stream"
         )
-
-
-def read_control(bootstrap: str, partitions: int) -> dict[bytes, bytes | None]:
-    """The last value of each key of the control topic; None where it was deleted.
-
-    Raises:
-        KafkaUnavailable: its end was not reached in time.
-    """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "seamark-leg",  # must be there; nothing is ever committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-        },
-        logger=_log,
-    )
-    found: dict[bytes, bytes | None] = {}
-    unread = set(range(partitions))
-    deadline = time.monotonic() + _REQUEST_SECONDS
-    try:
-        consumer.assign([TopicPartition(CONTROL, partition, OFFSET_BEGINNING) for partition in unread])
-        while unread:
-            if time.monotonic() > deadline:
-                raise KafkaUnavailable(
-                    f"{CONTROL} could not be read to its end within {_REQUEST_SECONDS:g} s"
-                )
-            message = consumer.poll(0.1)
-            if message is None:
-                continue
-            error = message.error()
-            if error is None:
-                if (key := message.key()) is not None:
-                    found[key] = message.value()
-            elif error.code() == KafkaError._PARTITION_EOF:
-                unread.discard(message.partition())
-            else:
-                raise KafkaUnavailable(f"{CONTROL} cannot be read: {error.str()}")
-    except KafkaException as error:
-        raise KafkaUnavailable(f"{CONTROL} cannot be read: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-    return found
 
 
 def _describe(admin: AdminClient, topics: Sequence[str]) -> dict[str, tuple[str, int]]:

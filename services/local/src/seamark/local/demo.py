@@ -70,7 +70,7 @@ class _Run:
 
     def run(self) -> int:
         services, say = self._services, self._view.say
-        services.initialise(say)
+        services.initialise()
         instruments = Instruments(
             self._kafka.bootstrap,
             load_catalog("demo", **self._catalog.properties()),

@@ -5,7 +5,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seamark.local.engines import CatalogServer, EngineDiedError, EngineNotReadyError, KafkaNode
@@ -18,7 +18,6 @@ FLUSH_SECONDS = 5.0
 
 _READY_SECONDS = 60.0  # 3 s when idle, most of it Python's imports
 _ANSWER_SECONDS = 2.0
-_INIT_ATTEMPTS = 3
 _POLL_SECONDS = 0.05
 
 
@@ -43,19 +42,13 @@ class Services:
         """All that the simulator ever wrote down in this folder."""
         return sorted(self._folder.glob("venue-journal*.jsonl"))
 
-    def initialise(self, say: Callable[[str], None]) -> None:
-        """Topics, tables, streams, routing; nothing where they are. Raises EngineDiedError.
-
-        As a Kubernetes job would, it begins again after a failure: it may be repeated.
-        """
-        for attempt in range(_INIT_ATTEMPTS, 0, -1):
-            self._init.start()
-            while self._init.exit_code is None:
-                time.sleep(_POLL_SECONDS)
-            if self._init.exit_code == 0:
-                return
-            if attempt > 1:
-                say(f"consumer-writer init did not succeed, again: {self._init.log_tail().splitlines()[-1]}")
+    def initialise(self) -> None:
+        """Topics, tables, streams, routing; nothing where they are. Raises EngineDiedError."""
+        self._init.start()
+        while self._init.exit_code is None:
+            time.sleep(_POLL_SECONDS)
+        if self._init.exit_code == 0:
+            return
         raise EngineDiedError(
             f"consumer-writer init ended with code {self._init.exit_code}. "
             f"The end of {self._init.log_path}:\n{self._init.log_tail()}"
