@@ -49,11 +49,13 @@ def records_of(rows: pl.DataFrame) -> Records:
     """What the fold looks at of decoded trades or quotes."""
     head = rows.select(*_KEY[:3]).row(0)
     one_feed = all(bool((rows[name] == value).all()) for name, value in zip(_KEY[:3], head, strict=True))
-    if one_feed:
-        names = rows["symbol"].cast(pl.Categorical)
-    else:
-        names = rows.select(pl.concat_str(_KEY, separator="\0").cast(pl.Categorical)).to_series()
-    global_codes = names.to_physical().to_numpy()
+    columns = [
+        rows[name].cast(pl.Categorical).to_physical().to_numpy() for name in (_KEY[3:] if one_feed else _KEY)
+    ]
+    global_codes = columns[0]
+    if not one_feed:
+        # By their codes, not by joined text: any character may stand in a name, a separator too.
+        global_codes = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     present = np.zeros(int(global_codes.max()) + 1, dtype=np.bool_)
     present[global_codes] = True
     distinct = np.flatnonzero(present)
