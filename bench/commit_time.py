@@ -21,15 +21,15 @@ from pyiceberg.catalog import load_catalog
 
 from bench.engines import engines
 from bench.trades import TOPIC, trades
-from seamark.consumer_writer.cluster import KafkaCluster
 from seamark.consumer_writer.dead_letters import KafkaDeadLetters
 from seamark.consumer_writer.expiry import ExpiryPolicy
-from seamark.consumer_writer.log import Run, TopicPartition
 from seamark.consumer_writer.table_writer import Attempt, TableWriter
 from seamark.lake.iceberg import IcebergTable
 from seamark.lake.states import ObjectStateStore
 from seamark.market.schema import RecordKind
+from seamark.stream.cluster import KafkaCluster
 from seamark.stream.decode import Decoder
+from seamark.stream.log import Run, TopicPartition
 
 ROWS = 1_000
 

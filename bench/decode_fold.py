@@ -11,11 +11,11 @@ from collections.abc import Callable
 from itertools import islice
 
 from bench.trades import trades
-from seamark.consumer_writer.rows import records_of
 from seamark.market.schema import RecordKind
 from seamark.sequencing.fold import fold
 from seamark.sequencing.state import PartitionState
 from seamark.stream.decode import Decoder
+from seamark.stream.rows import records_of
 
 BLOCK = 20_000
 _REPEATS = 15

@@ -19,6 +19,7 @@ from seamark.lake.view import TableView
 from seamark.sequencing import fold as fold_module
 from seamark.sequencing.intervals import Intervals
 from seamark.sequencing.state import PartitionState, QuoteSequence, TradeSequence
+from seamark.stream import observe as observe_module
 from twins.lake import MemoryStates, MemoryTable
 
 Defect = Callable[[ExitStack], None]
@@ -176,7 +177,7 @@ def _(stack):
             starts = real(self, wanted)
             for topic in starts:
                 if topic in kept:
-                    self._partitions[topic].state = kept[topic]
+                    self._partitions[topic].place.state = kept[topic]
             return starts
 
         return keeping
@@ -187,7 +188,7 @@ def _(stack):
             kept = self.__dict__.setdefault("_kept_states", {})
             for topic in gone:
                 if topic in self._partitions:
-                    kept[topic] = self._partitions[topic].state
+                    kept[topic] = self._partitions[topic].place.state
             real(self, gone)
 
         return remembering
@@ -202,7 +203,11 @@ def _(stack):
         def late(self, batch, now_ms):
             ranges = {
                 where: replace(
-                    r, state=next((p.state for p in self._partitions.values() if p.where == where), r.state)
+                    r,
+                    state=next(
+                        (p.place.state for p in self._partitions.values() if p.place.where == where),
+                        r.state,
+                    ),
                 )
                 for where, r in batch.ranges.items()
             }
@@ -215,16 +220,17 @@ def _(stack):
 
 @defect("a replayed offset counts as a duplicate")
 def _(stack):
-    def unseen(real):
-        def counting(self, run):
-            part = self._partitions.get(run.where)
-            if part is not None and len(run.offsets) and run.offsets[0] < part.position:
-                part.counters += Counters(duplicate=1)
-            return real(self, run)
+    def observe(real):
+        def counting(self, runs):
+            for run in runs:
+                part = self._partitions.get(run.where)
+                if part is not None and len(run.offsets) and run.offsets[0] < part.place.position:
+                    part.counters += Counters(duplicate=1)
+            return real(self, runs)
 
         return counting
 
-    _replace(stack, TableWriter, "_unseen", unseen)
+    _replace(stack, TableWriter, "observe", observe)
 
 
 @defect("a rebuilt state forgets the epochs before the newest")
@@ -320,17 +326,16 @@ def _(stack):
 
         return raw
 
-    _replace(stack, writer_module, "append_times", times)
+    _replace(stack, observe_module, "append_times", times)
 
 
 @defect("a refused record is not counted")
 def _(stack):
     def take(real):
-        def forgetting(self, run, length, rows, index, rejects):
-            real(self, run, length, rows, index, rejects)
-            if rejects:
-                part = self._partitions[run.where]
-                part.counters += Counters(dlq=-len(rejects), duplicate=len(rejects))
+        def forgetting(self, observed):
+            letters = len(observed.rejects)
+            miscounted = observed.counters + Counters(dlq=-letters, duplicate=letters)
+            real(self, replace(observed, counters=miscounted))
 
         return forgetting
 

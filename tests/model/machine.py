@@ -17,9 +17,7 @@ from model.reference import Reference, Row, Sent
 from seamark.consumer_writer.adopt import adopt, adopt_at_snapshot
 from seamark.consumer_writer.batch import Batch
 from seamark.consumer_writer.decide import Fenced, Landed
-from seamark.consumer_writer.errors import Stopped
 from seamark.consumer_writer.expiry import ExpiryPolicy
-from seamark.consumer_writer.log import TopicPartition
 from seamark.consumer_writer.table_writer import Attempt, TableWriter
 from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import CatalogUnavailable, CommitConflict, CommitUnknown
@@ -27,6 +25,8 @@ from seamark.market.routing import routing_for
 from seamark.market.schema import RecordKind
 from seamark.stream.decode import Decoder
 from seamark.stream.encode import Encoder
+from seamark.stream.errors import Stopped
+from seamark.stream.log import TopicPartition
 from seamark.stream.wire import FIXED_SCHEMA_IDS
 from twins.lake import Answer, MemoryStates, MemoryTable
 from twins.log import MemoryDeadLetters, MemoryLog

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seamark.consumer_writer.errors import Stopped
-from seamark.consumer_writer.log import Bounds, Run, TopicPartition
+from seamark.stream.errors import Stopped
+from seamark.stream.log import Bounds, Run, TopicPartition
 
 
 @dataclass(slots=True)

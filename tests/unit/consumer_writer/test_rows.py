@@ -12,7 +12,7 @@ from corpus.corpora import CORPORA, good_record
 from corpus.quotes import quote
 from corpus.trades import trade
 from corpus.wire import Verdict, long, some, text
-from seamark.consumer_writer.rows import Positions, batch_rows, records_of
+from seamark.consumer_writer.rows import batch_rows
 from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.datafiles import write_data_files
 from seamark.lake.tables import create_table
@@ -20,6 +20,7 @@ from seamark.market.order import iceberg_sort_columns
 from seamark.market.schema import RecordKind, row_schema
 from seamark.sequencing.state import SequenceKey
 from seamark.stream.decode import Decoder
+from seamark.stream.rows import Positions, records_of
 from unit.lake.folder_catalog import FolderCatalog
 
 TOPICS = {

@@ -1,4 +1,4 @@
-"""What can be wrong with names and bytes of the log."""
+"""What can be wrong with the log, its names and its bytes."""
 
 
 class StreamError(ValueError):
@@ -19,3 +19,11 @@ class DeadLetterInvalid(StreamError):
 
 class ControlUnreadable(Exception):
     """The control topic does not answer, or not to its end; it may be asked again."""
+
+
+class LogUnavailable(Exception):
+    """Kafka does not answer; what was asked may be asked again."""
+
+
+class Stopped(Exception):
+    """A reader cannot go on without a decision by its operator. The text names the way on."""

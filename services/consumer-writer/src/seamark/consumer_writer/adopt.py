@@ -13,8 +13,6 @@ import uuid
 from dataclasses import dataclass, replace
 
 from seamark.consumer_writer.decide import summary_of
-from seamark.consumer_writer.errors import Stopped
-from seamark.consumer_writer.log import Bounds, Cluster, TopicPartition
 from seamark.lake import checkpoint
 from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition
 from seamark.lake.errors import CommitConflict, CommitUnknown
@@ -25,6 +23,8 @@ from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
 from seamark.sequencing.reroute import reroute
 from seamark.sequencing.state import PartitionState, dump
+from seamark.stream.errors import Stopped
+from seamark.stream.log import Bounds, Cluster, TopicPartition
 
 UNKNOWN_END = -1
 """`next` of a lost range whose log is gone: nobody can say how far it went."""

@@ -16,9 +16,9 @@ from enum import Enum
 
 from seamark.consumer_writer.batch import Batch
 from seamark.consumer_writer.decide import Fenced, Landed
-from seamark.consumer_writer.errors import LogUnavailable
 from seamark.consumer_writer.table_writer import TableWriter
 from seamark.lake.errors import CatalogUnavailable, CommitConflict, CommitUnknown
+from seamark.stream.errors import LogUnavailable
 
 logger = logging.getLogger(__name__)
 

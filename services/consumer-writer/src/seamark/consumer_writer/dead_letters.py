@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from seamark.consumer_writer.errors import LogUnavailable, Stopped
-from seamark.consumer_writer.log import Run
 from seamark.stream.deadletter import DeadLetter, LogPosition, to_headers
+from seamark.stream.errors import LogUnavailable, Stopped
+from seamark.stream.log import Run
 from seamark.stream.topics import DEAD_LETTERS
 from seamark.stream.wire import FRAME_BYTES
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
+
+
+class DeadLetters(Protocol):
+    """Where records that no reader can decode are kept."""
+
+    def send(self, run: Run, rejects: Mapping[int, str], stream_id: int) -> None:
+        """Queue the records at these positions of `run`, each with its error."""
+        ...
+
+    def flush(self) -> None:
+        """Return when all sent records are acknowledged. Raises LogUnavailable."""
+        ...
 
 
 class KafkaDeadLetters:

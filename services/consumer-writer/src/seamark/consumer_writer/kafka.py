@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -20,9 +19,10 @@ from confluent_kafka import (
 )
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from seamark.consumer_writer.errors import Stopped
-from seamark.consumer_writer.log import Run, TopicPartition
 from seamark.consumer_writer.table_writer import Start
+from seamark.stream.errors import Stopped
+from seamark.stream.log import Run, TopicPartition
+from seamark.stream.messages import runs_of
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class KafkaSource:
             return []
         if any(map(Message.error, messages)):
             messages = [message for message in messages if not self._is_error(message)]
-        return _runs(messages)
+        return runs_of(messages)
 
     def _is_error(self, message: Message) -> bool:
         error = message.error()
@@ -185,48 +185,3 @@ def _place(where: TopicPartition, start: Start) -> Any:  # noqa: ANN401 - untype
             where.topic, where.partition, start.offset, leader_epoch=start.leader_epoch
         )
     return KafkaTopicPartition(where.topic, where.partition, start.offset)
-
-
-def _runs(messages: Sequence[Message]) -> list[Run]:
-    """Messages grouped by partition; within one, librdkafka delivers in offset order."""
-    if not messages:
-        return []
-    groups: dict[TopicPartition, list[Message]] = {}
-    partitions = list(map(Message.partition, messages))
-    topics = list(map(Message.topic, messages))
-    start = 0
-    for at in range(1, len(messages) + 1):
-        if at == len(messages) or partitions[at] != partitions[start] or topics[at] != topics[start]:
-            where = TopicPartition(str(topics[start]), int(partitions[start] or 0))
-            groups.setdefault(where, []).extend(messages[start:at])
-            start = at
-    return [_run(where, group) for where, group in groups.items()]
-
-
-def _run(where: TopicPartition, messages: Sequence[Message]) -> Run:
-    last = messages[-1]
-    epoch = last.leader_epoch()
-    stamps = np.array([stamp[1] for stamp in map(Message.timestamp, messages)], dtype=np.int64)
-    return Run(
-        where,
-        np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
-        stamps * 1000,
-        -1 if epoch is None else epoch,
-        list(map(Message.value, messages)),
-        _Keys(messages),
-    )
-
-
-class _Keys(Sequence[bytes | None]):
-    """Keys of messages, read only where one is asked for: dead letters alone want them."""
-
-    def __init__(self, messages: Sequence[Message]) -> None:
-        self._messages = messages
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def __getitem__(self, at: Any) -> Any:  # noqa: ANN401 - int or slice, as Sequence has it
-        if isinstance(at, slice):
-            return _Keys(self._messages[at])
-        return self._messages[at].key()

@@ -9,18 +9,15 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from pyiceberg.catalog import Catalog
 
 from seamark.consumer_writer.adopt import Adopted, adopt, adopt_at_snapshot
-from seamark.consumer_writer.cluster import KafkaCluster
 from seamark.consumer_writer.commit_loop import RetryPolicy
 from seamark.consumer_writer.dead_letters import KafkaDeadLetters
-from seamark.consumer_writer.errors import LogUnavailable, StartRefused, Stopped
 from seamark.consumer_writer.expiry import ExpiryPolicy
 from seamark.consumer_writer.kafka import KafkaSource
 from seamark.consumer_writer.service import FlushPolicy, Writer
@@ -40,14 +37,15 @@ from seamark.lake.states import ObjectStateStore
 from seamark.lake.tables import create_table
 from seamark.market.routing import Routing, bundled_tiers, routing_for
 from seamark.market.schema import RecordKind
+from seamark.startup import StartRefused, wait_for
+from seamark.stream.cluster import KafkaCluster
 from seamark.stream.decode import Decoder
-from seamark.stream.errors import TopicNameInvalid
+from seamark.stream.errors import LogUnavailable, Stopped, TopicNameInvalid
 from seamark.stream.topics import parse_market_topic
 from seamark.telemetry import logs
 from seamark.telemetry.metrics import WriterMetrics, serve
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,8 +81,10 @@ def run(settings: WriterSettings) -> None:
             f"SEAMARK_METRICS_PORT was {settings.metrics_port}, which cannot be served on: {error}"
         ) from error
     cluster = KafkaCluster(settings.kafka_bootstrap)
-    _wait_for("Kafka", settings.kafka_bootstrap, cluster.cluster_id, settings, stop)
-    catalog = _wait_for("the catalog", settings.catalog_uri, lambda: _catalog(settings), settings, stop)
+    wait_for("Kafka", settings.kafka_bootstrap, cluster.cluster_id, settings.start_timeout_seconds, stop)
+    catalog = wait_for(
+        "the catalog", settings.catalog_uri, lambda: _catalog(settings), settings.start_timeout_seconds, stop
+    )
     store = ObjectStateStore(settings.state_uri, settings.catalog_properties())
     kinds = market_topics(settings.asset_class, settings.exchange)
     writer_id = uuid.uuid4().hex
@@ -118,7 +118,10 @@ def run(settings: WriterSettings) -> None:
     )
     cleanups = [StateCleanup(lake, store, settings.state_retention_seconds) for lake in lakes.values()]
     threading.Thread(
-        target=_sweep, args=(cleanups, settings, stop), name="state-cleanup", daemon=True
+        target=_sweep,
+        args=(cleanups, settings.start_timeout_seconds, stop),
+        name="state-cleanup",
+        daemon=True,
     ).start()
     source = KafkaSource(settings.kafka_bootstrap, settings.consumer_group, list(tables), writer, {})
     logger.info("running", extra={"writer_id": writer_id, "topics": list(tables)})
@@ -129,17 +132,19 @@ def init(settings: WriterSettings) -> None:
     """Make topics, tables, routing and first streams. Safe to repeat: what is there stays."""
     stop = threading.Event()
     cluster = KafkaCluster(settings.kafka_bootstrap)
-    _wait_for("Kafka", settings.kafka_bootstrap, cluster.cluster_id, settings, stop)
-    catalog = _wait_for("the catalog", settings.catalog_uri, lambda: _catalog(settings), settings, stop)
+    wait_for("Kafka", settings.kafka_bootstrap, cluster.cluster_id, settings.start_timeout_seconds, stop)
+    catalog = wait_for(
+        "the catalog", settings.catalog_uri, lambda: _catalog(settings), settings.start_timeout_seconds, stop
+    )
     store = ObjectStateStore(settings.state_uri, settings.catalog_properties())
     kinds = market_topics(settings.asset_class, settings.exchange)
     made = create_topics(settings.kafka_bootstrap, kinds, settings.partitions, settings.replication_factor)
     logger.info("topics", extra={"made": made})
-    _wait_for(
+    wait_for(
         "the settings of topics",
         settings.kafka_bootstrap,
         lambda: check_topics(settings.kafka_bootstrap, kinds, settings.replication_factor),
-        settings,
+        settings.start_timeout_seconds,
         stop,
     )
     current: dict[str, Routing] = {}
@@ -147,22 +152,22 @@ def init(settings: WriterSettings) -> None:
         create_table(catalog, settings.catalog_namespace, kind, settings.partitioning)
         table = IcebergTable(catalog, settings.catalog_namespace, kind.value)
         # A new topic has no leader yet, or not everywhere, for a moment after it was made.
-        adopted = _wait_for(
+        adopted = wait_for(
             f"topic {topic}",
             settings.kafka_bootstrap,
             partial(_first_stream, settings, table, store, cluster, kind, topic),
-            settings,
+            settings.start_timeout_seconds,
             stop,
         )
         stream = adopted.stream if adopted is not None else table.load().stream_of(topic)
         if stream is None:
             raise Stopped(f"table {kind.value} has streams, none of them for {topic}. Way on: adopt {topic}")
         current[topic] = Routing.from_json(stream.routing)
-    published = _wait_for(
+    published = wait_for(
         "the published routing",
         settings.kafka_bootstrap,
         lambda: published_routings(settings.kafka_bootstrap),
-        settings,
+        settings.start_timeout_seconds,
         stop,
     )
     missing = [routing for topic, routing in current.items() if published.get(topic) != routing]
@@ -206,24 +211,6 @@ def _catalog(settings: WriterSettings) -> Catalog:
     return open_catalog(
         settings.catalog_name, settings.catalog_properties(), settings.catalog_timeout_seconds
     )
-
-
-def _wait_for(
-    what: str, where: str, ask: Callable[[], T], settings: WriterSettings, stop: threading.Event
-) -> T:
-    """Ask until there is an answer, for the start timeout."""
-    deadline = time.monotonic() + settings.start_timeout_seconds
-    while True:
-        try:
-            return ask()
-        except (LogUnavailable, CatalogUnavailable) as error:
-            if time.monotonic() >= deadline:
-                raise StartRefused(
-                    f"{what} at {where} did not answer within {settings.start_timeout_seconds:g} s: {error}"
-                ) from error
-            logger.warning("waiting", extra={"for": what, "at": where, "error": str(error)})
-        if stop.wait(1.0):
-            raise StartRefused(f"stopped while waiting for {what} at {where}")
 
 
 def _sweep(cleanups: Sequence[StateCleanup], settings: WriterSettings, stop: threading.Event) -> None:

@@ -15,11 +15,11 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 
 from seamark.consumer_writer.commit_loop import Ended, Outcome, RetryPolicy, commit_until_ended
-from seamark.consumer_writer.errors import LogUnavailable
 from seamark.consumer_writer.kafka import KafkaSource
-from seamark.consumer_writer.log import Run, TopicPartition
 from seamark.consumer_writer.table_writer import Start, TableWriter
 from seamark.lake.errors import CatalogUnavailable
+from seamark.stream.errors import LogUnavailable
+from seamark.stream.log import Run, TopicPartition
 from seamark.telemetry.metrics import WriterMetrics
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from seamark.consumer_writer.errors import LogUnavailable, StartRefused
 from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
+from seamark.startup import StartRefused
 from seamark.stream.control import read_control
-from seamark.stream.errors import ControlUnreadable
+from seamark.stream.errors import ControlUnreadable, LogUnavailable
 from seamark.stream.topics import CONTROL, DEAD_LETTERS, market_topic, routing_key
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
-"""What the writer asks of the log. The Kafka edge and the in-memory twin both answer it."""
+"""What readers of the log ask of it. The Kafka edge and the in-memory twin both answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -29,6 +29,19 @@ class Run:
     """Leader epoch of the last record; -1 if the broker gives none."""
     values: Sequence[bytes | None]
     keys: Sequence[bytes | None]
+
+    def until(self, count: int) -> Run:
+        """The first `count` records of the run, which keep its leader epoch."""
+        if count == len(self.offsets):
+            return self
+        return Run(
+            self.where,
+            self.offsets[:count],
+            self.append_us[:count],
+            self.leader_epoch,
+            self.values[:count],
+            self.keys[:count],
+        )
 
     def behind(self, count: int) -> Run:
         """The run without its first `count` records."""
@@ -62,15 +75,3 @@ class Cluster(Protocol):
     def partitions(self, topic: str) -> int: ...
 
     def bounds(self, where: TopicPartition) -> Bounds: ...
-
-
-class DeadLetters(Protocol):
-    """Where records that no reader can decode are kept."""
-
-    def send(self, run: Run, rejects: Mapping[int, str], stream_id: int) -> None:
-        """Queue the records at these positions of `run`, each with its error."""
-        ...
-
-    def flush(self) -> None:
-        """Return when all sent records are acknowledged. Raises LogUnavailable."""
-        ...

@@ -6,8 +6,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient
 
-from seamark.consumer_writer.errors import LogUnavailable
-from seamark.consumer_writer.log import Bounds, TopicPartition
+from seamark.stream.errors import LogUnavailable
+from seamark.stream.log import Bounds, TopicPartition
 
 _TIMEOUT_SECONDS = 10.0
 
