@@ -319,7 +319,9 @@ def test_a_stop_in_full_flow_leaves_nothing_unacknowledged(market, programs, sta
             ends[where] = max(ends.get(where, 0), last.offset() + 1)
     assert total == json.loads(events[-1]["detail"])["frames"]
     topic_ids = described_ids(market)
-    assert {(topic_ids[a["topic_id"]], a["partition"]): a["next_offset"] for a in events[-2]["acked"]} == ends
+    claimed = {(topic_ids[a["topic_id"]], a["partition"]): a["next_offset"] for a in events[-2]["acked"]}
+    # Partitions that got nothing are claimed from where they began.
+    assert {where: offset for where, offset in claimed.items() if offset} == ends
 
 
 def test_instruments_are_published_at_start(market, programs, start_leg, wait_until):

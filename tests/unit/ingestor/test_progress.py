@@ -188,3 +188,11 @@ def test_a_claim_waits_while_the_place_of_an_acknowledged_record_is_unknown():
     assert progress.claim() is None
     sent(progress, 101)(None, Report("trades", 0, 12))
     assert progress.claim() == Claim(100, {("trades", 0): 13})
+
+
+def test_a_restarted_leg_claims_what_its_earlier_life_has_sent():
+    progress = Progress(AckedOffsets({("trades", 0): 7, ("trades", 1): 0}))
+    report = sent(progress, 100)
+    report(None, Report("trades", 0, 9))
+    progress.mark()
+    assert dict(progress.claim().acked) == {("trades", 0): 10, ("trades", 1): 0}

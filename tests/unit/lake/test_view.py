@@ -5,13 +5,10 @@ from dataclasses import replace
 import pytest
 
 from seamark.lake.checkpoint import (
-    EXCLUDED,
     REVISION,
     Checkpoint,
     Counters,
-    ExcludedRange,
     StreamPartition,
-    excluded_to_text,
     to_properties,
     to_summary,
 )
@@ -139,12 +136,6 @@ def test_the_way_back_ends_where_snapshots_have_expired():
 def test_a_revision_that_is_no_number_is_named(text):
     with pytest.raises(CheckpointInvalid, match=r"table property seamark\.revision was"):
         _ = view(2, *HISTORY, properties={REVISION: text}).revision
-
-
-def test_excluded_ranges_are_those_of_the_property():
-    gone = ExcludedRange(WHERE, 5, 9, "LOST", 1)
-    assert view(2, *HISTORY, properties={EXCLUDED: excluded_to_text([gone])}).excluded == (gone,)
-    assert view(2, *HISTORY).excluded == ()
 
 
 def streams(*entries):

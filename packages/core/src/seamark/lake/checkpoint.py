@@ -17,6 +17,8 @@ from seamark.lake.errors import CheckpointInvalid
 
 REVISION = "seamark.revision"
 EXCLUDED = "seamark.excluded"
+EXCLUDED_FILE = "file:"
+"""Before the name of a file in the state store, where the ranges are too many for a property."""
 SUMMARY = "seamark.checkpoint"
 _CHECKPOINT = "seamark.checkpoint."
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 from pyarrow import fs
 
-from seamark.lake.checkpoint import Checkpoint, StreamPartition, from_summary
+from seamark.lake.checkpoint import EXCLUDED_FILE, Checkpoint, StreamPartition, from_summary
 from seamark.lake.errors import CatalogUnavailable, StateMissing
 from seamark.lake.streams import chain
 from seamark.lake.view import LakeTable, TableView
@@ -177,9 +177,14 @@ def rebuild(
 
 
 def named_states(view: TableView) -> set[str]:
-    """Names of the state files that a property or a kept summary names."""
+    """Names of the files in the state store that a property or a kept summary names."""
     points: list[Checkpoint] = list(view.checkpoints.values())
+    texts = [view.excluded_text, *(snapshot.excluded_text for snapshot in view.snapshots.values())]
     for snapshot in view.snapshots.values():
         if snapshot.checkpoint_text is not None:
             points.extend(from_summary(snapshot.checkpoint_text)[0].values())
-    return {point.state_name(view.uuid) for point in points}
+    return {point.state_name(view.uuid) for point in points} | {
+        text.removeprefix(EXCLUDED_FILE)
+        for text in texts
+        if text is not None and text.startswith(EXCLUDED_FILE)
+    }

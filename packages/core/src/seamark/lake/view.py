@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from seamark.lake import checkpoint
-from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition
+from seamark.lake.checkpoint import Checkpoint, StreamPartition
 from seamark.lake.errors import CheckpointInvalid
 from seamark.lake.streams import NEXT_STREAM_ID, Stream, open_streams, streams_from_properties
 
@@ -57,9 +57,10 @@ class TableView:
     def checkpoints(self) -> dict[StreamPartition, Checkpoint]:
         return checkpoint.from_properties(self.properties)
 
-    @cached_property
-    def excluded(self) -> tuple[ExcludedRange, ...]:
-        return checkpoint.excluded_from_text(self.properties.get(checkpoint.EXCLUDED))
+    @property
+    def excluded_text(self) -> str:
+        """Shed and lost ranges as `lake.excluded` reads them; empty: there are none."""
+        return self.properties.get(checkpoint.EXCLUDED, "")
 
     @property
     def revision(self) -> int:

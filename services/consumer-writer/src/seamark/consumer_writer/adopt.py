@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from seamark.consumer_writer.decide import summary_of
-from seamark.lake import checkpoint
+from seamark.lake import checkpoint, excluded
 from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition
 from seamark.lake.errors import CommitConflict, CommitUnknown
 from seamark.lake.states import StateStore, restore
@@ -108,19 +108,19 @@ def adopt_at_snapshot(table: LakeTable, snapshot_id: int) -> int:
             )
         points, _ = checkpoint.from_summary(own.checkpoint_text)
         revision = view.revision + 1
-        excluded = own.excluded_text or ""
+        text = own.excluded_text or ""
         known = {where.stream_id for where in points}
         gone = [checkpoint.property_name(where) for where in view.checkpoints if where not in points]
         gone += [
             stream.to_property()[0] for stream_id, stream in view.streams.items() if stream_id not in known
         ]
-        if not excluded and checkpoint.EXCLUDED in view.properties:
+        if not text and checkpoint.EXCLUDED in view.properties:
             gone.append(checkpoint.EXCLUDED)
         properties = checkpoint.to_properties(points, view.uuid)
         properties[checkpoint.REVISION] = str(revision)
-        if excluded:
-            properties[checkpoint.EXCLUDED] = excluded
-        summary = summary_of(points, revision, excluded)
+        if text:
+            properties[checkpoint.EXCLUDED] = text
+        summary = summary_of(points, revision, text)
         sent = summary[checkpoint.SUMMARY]
         try:
             table.commit(view, Change(properties, summary, drop_properties=tuple(gone)))
@@ -255,8 +255,9 @@ def _change(view: TableView, store: StateStore, plan: _Plan, states: list[Partit
     name = next(iter(points.values())).state_name(view.uuid)
     store.put(name, dump({str(where): state for where, state in zip(points, states, strict=True)}))
     revision = view.revision + 1
-    excluded = (*view.excluded, *(replace(gone, revision=revision) for gone in plan.excluded))
-    text = checkpoint.excluded_to_text(excluded) if excluded else ""
+    text = view.excluded_text
+    if plan.excluded:
+        text = excluded.with_more(text, plan.excluded, revision, view.uuid, store)
     properties = checkpoint.to_properties(points, view.uuid)
     properties.update([stream.to_property(), (checkpoint.REVISION, str(revision))])
     properties[NEXT_STREAM_ID] = str(stream.stream_id + 1)

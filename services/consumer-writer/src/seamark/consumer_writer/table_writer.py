@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
@@ -17,7 +17,7 @@ from seamark.consumer_writer.batch import Batch, Range, batch_id
 from seamark.consumer_writer.dead_letters import DeadLetters
 from seamark.consumer_writer.decide import Fenced, Halt, Landed, Stage, decide, summary_of
 from seamark.consumer_writer.expiry import ExpiryPolicy, expirable
-from seamark.lake import checkpoint
+from seamark.lake import checkpoint, excluded
 from seamark.lake.assignment import check_end, check_topic, place_of
 from seamark.lake.checkpoint import Counters, ExcludedRange, StreamPartition
 from seamark.lake.states import StateStore, restore
@@ -264,14 +264,13 @@ class TableWriter:
     def _change(
         self, view: TableView, batch: Batch, decision: Stage, files: Sequence[object], now_ms: int
     ) -> Change:
-        revision, excluded = view.revision, view.excluded
+        revision, text = view.revision, view.excluded_text
         properties = checkpoint.to_properties(decision.moved, view.uuid)
         if batch.lost:
             revision += 1
-            excluded = (*excluded, *(replace(gone, revision=revision) for gone in batch.lost))
+            text = excluded.with_more(text, batch.lost, revision, view.uuid, self._store)
             properties[checkpoint.REVISION] = str(revision)
-            properties[checkpoint.EXCLUDED] = checkpoint.excluded_to_text(excluded)
-        text = checkpoint.excluded_to_text(excluded) if excluded else ""
+            properties[checkpoint.EXCLUDED] = text
         return Change(
             properties=properties,
             summary=summary_of(decision.checkpoints, revision, text),

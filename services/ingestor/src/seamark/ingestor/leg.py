@@ -6,12 +6,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from seamark.ingestor.errors import VenueUnavailable
 from seamark.ingestor.events import SessionEvents
-from seamark.ingestor.progress import AckedOffsets, Progress
+from seamark.ingestor.progress import AckedOffsets, Progress, TopicPartition
 from seamark.ingestor.publisher import Publisher
 from seamark.ingestor.reference import instrument_record
 from seamark.ingestor.session import Ending, Session
@@ -45,11 +45,14 @@ class Leg:
         publisher: Publisher,
         metrics: IngestorMetrics,
         stop: asyncio.Event,
+        ends: Mapping[TopicPartition, int],
         now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
+        """`ends`: the log's ends before this process sends anything. What an earlier life of the leg has
+        sent is below them, so that its claims cover that too."""
         self._name, self._shard, self._venue = name, shard, venue
         self._publisher, self._metrics, self._stop, self._now_us = publisher, metrics, stop, now_us
-        self._acked = AckedOffsets()
+        self._acked = AckedOffsets(ends)
         self._waits = _Waits()
 
     async def run(self, drain_seconds: float) -> None:

@@ -14,7 +14,7 @@ from seamark.ingestor.errors import IngestorError
 from seamark.ingestor.leg import Leg
 from seamark.ingestor.publisher import Publisher, connect
 from seamark.ingestor.settings import LegSettings
-from seamark.ingestor.startup import await_kafka, find_destinations, load_tiers
+from seamark.ingestor.startup import await_kafka, find_destinations, load_tiers, log_ends
 from seamark.telemetry import logs, metrics
 
 _log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ async def _run(settings: LegSettings) -> None:
     destinations = await asyncio.to_thread(
         find_destinations, admin, settings.kafka_bootstrap, settings.asset_class, settings.exchange, tiers
     )
+    ends = await asyncio.to_thread(log_ends, admin, destinations)
     client_id = f"seamark-leg-{settings.leg}-{settings.shard}"
     producer = connect(settings.kafka_bootstrap, client_id, settings.linger_ms, settings.unacked_limit)
     publisher = Publisher(producer, destinations, settings.unacked_limit, measured)
@@ -58,7 +59,7 @@ async def _run(settings: LegSettings) -> None:
     _on_signals(loop, stop.set)
     async with aiohttp.ClientSession() as http:
         venue = BinanceSpot(settings.venue_ws_url, settings.venue_rest_url, settings.symbols, http)
-        leg = Leg(settings.leg, settings.shard, venue, publisher, measured, stop)
+        leg = Leg(settings.leg, settings.shard, venue, publisher, measured, stop, ends)
         await leg.run(settings.drain_seconds)
     _log.info("stopped, everything received is acknowledged")
 

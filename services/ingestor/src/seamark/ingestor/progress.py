@@ -37,8 +37,9 @@ class Claim:
 class AckedOffsets:
     """V of a leg, over all its sessions: a new session does not forget what older ones have sent."""
 
-    def __init__(self) -> None:
-        self._next: dict[TopicPartition, int] = {}
+    def __init__(self, ends: Mapping[TopicPartition, int] = MappingProxyType({})) -> None:
+        """`ends`: offsets that are behind everything an earlier life of the leg has sent."""
+        self._next: dict[TopicPartition, int] = dict(ends)
         self._unplaced: set[TopicPartition] = set()
 
     def add(self, topic: str, partition: int, offset: int) -> None:

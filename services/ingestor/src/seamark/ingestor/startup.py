@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from seamark.ingestor.errors import KafkaUnavailable, RoutingMismatch, SettingRefused
 from seamark.ingestor.publisher import Destination
@@ -80,6 +80,27 @@ def find_destinations(
         verify_routing(own, published.get(routing_key(topic)))
         destinations[kind] = Destination(topic, topic_id, own)
     return destinations
+
+
+def log_ends(
+    admin: AdminClient, destinations: Mapping[RecordKind, Destination]
+) -> dict[tuple[str, int], int]:
+    """Offset of the next record of each partition of trades and quotes. Raises KafkaUnavailable."""
+    asked = {
+        TopicPartition(one.topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        for kind, one in destinations.items()
+        if kind.sequenced
+        for partition in range(one.routing.partitions)
+    }
+    # The futures die with the dictionary that holds them.
+    futures = admin.list_offsets(asked, request_timeout=_REQUEST_SECONDS)
+    try:
+        return {
+            (place.topic, place.partition): int(future.result(_REQUEST_SECONDS).offset)
+            for place, future in futures.items()
+        }
+    except KafkaException as error:
+        raise KafkaUnavailable(f"the ends of the log cannot be asked for: {error.args[0].str()}") from error
 
 
 def verify_routing(own: Routing, published: bytes | None) -> None:
