@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from corpus.frames import frame_cases
-from corpus.wire import NULL, Case, accept, array, frame, long, reject, some, text
+from corpus.frames import branch_cases, frame_cases
+from corpus.wire import NULL, Case, accept, array, frame, long, padded, reject, some, text
 
 SCHEMA_ID = 4
 
@@ -32,6 +32,21 @@ EVENT = {
     "detail": NULL,
 }
 
+NULLABLE = {
+    "shard": long(3),
+    "leg": text("b"),
+    "session_id": text("s2"),
+    "venue_timestamp": long(1_723_161_255_341_000),
+    "acked": array(acked("kT8", 0, 13)),
+    "feed": text("trade"),
+    "symbol": text("BTCUSDT"),
+    "gap_id": text("binance:spot:trade:BTCUSDT:0:5"),
+    "first_sequence": long(5),
+    "last_sequence": long(9),
+    "cause": text("timeout"),
+    "detail": text("{}"),
+}
+
 
 def event(**changed: bytes) -> bytes:
     """A good event, some of its fields as given."""
@@ -42,6 +57,7 @@ _BODY = "body of schema id 4"
 
 CASES: tuple[Case, ...] = (
     *frame_cases(event(), other_id=3),
+    *branch_cases(event, NULLABLE),
     accept("nothing acked", event(acked=some(array()))),
     accept("acked unknown", event(acked=NULL)),
     accept("the last kind of event", event(kind=long(7))),
@@ -53,6 +69,8 @@ CASES: tuple[Case, ...] = (
         "acked with its size in bytes",
         event(acked=some(long(-1) + long(len(acked("t", 1, 2))) + acked("t", 1, 2) + long(0))),
     ),
+    accept("a shard in the ten bytes a long may have", event(shard=some(padded(long(3), 10)))),
+    accept("the least shard", event(shard=some(long(-(2**31))))),
     reject("an unknown kind of event", event(kind=long(8)), _BODY),
     reject("a shard that no int holds", event(shard=some(long(2**31))), _BODY),
     reject("a partition that no int holds", event(acked=some(array(acked("t", 2**31, 2)))), _BODY),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpus.frames import frame_cases
+from corpus.frames import branch_cases, frame_cases
 from corpus.wire import NULL, Case, accept, decimal, frame, long, reject, some, text
 
 SCHEMA_ID = 2
@@ -27,6 +27,13 @@ QUOTE = {
     "vendor_data": NULL,
 }
 
+NULLABLE = {
+    "source_sequence": long(400_900_218),
+    "native_id": text("x7"),
+    "published_timestamp": long(1_723_161_255_343_000),
+    "vendor_data": text("{}"),
+}
+
 
 def quote(**changed: bytes) -> bytes:
     """A good quote, some of its fields as given."""
@@ -35,6 +42,7 @@ def quote(**changed: bytes) -> bytes:
 
 CASES: tuple[Case, ...] = (
     *frame_cases(quote(), other_id=1),
+    *branch_cases(quote, NULLABLE, needed="source_sequence"),
     accept("an empty side of the book", quote(bid_price=decimal(0), bid_quantity=decimal(0))),
     accept("a crossed book", quote(bid_price=decimal(3), ask_price=decimal(2))),
     accept("the venue's clock", quote(timestamp_source=long(0))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpus.frames import frame_cases
+from corpus.frames import branch_cases, frame_cases
 from corpus.wire import NULL, Case, accept, decimal, frame, long, reject, some, text
 
 SCHEMA_ID = 3
@@ -27,6 +27,18 @@ INSTRUMENT = {
     "vendor_data": NULL,
 }
 
+NULLABLE = {
+    "base_currency": text("BTC"),
+    "tick_size": decimal(100_000_000),
+    "step_size": decimal(0),
+    "native_id": text("x7"),
+    "name": text("Bitcoin"),
+    "isin": text("XT0000000000"),
+    "listing_date": long(17_394),
+    "delisting_date": long(-1),
+    "vendor_data": text("{}"),
+}
+
 
 def instrument(**changed: bytes) -> bytes:
     """A good instrument, some of its fields as given."""
@@ -38,6 +50,7 @@ _DATE = "must be a day of 0001-01-01 to 9999-12-31"
 
 CASES: tuple[Case, ...] = (
     *frame_cases(instrument(), other_id=4),
+    *branch_cases(instrument, NULLABLE),
     accept("steps unknown", instrument(tick_size=NULL, step_size=NULL)),
     accept("any venue and market", instrument(exchange=text("xnys"), market=text("main"))),
     accept("listed before 1970", instrument(listing_date=some(long(-28_000)))),

@@ -54,6 +54,11 @@ def long(number: int) -> bytes:
     return bytes(out)
 
 
+def padded(number: bytes, size_bytes: int) -> bytes:
+    """A number in more bytes than it needs, which Avro allows: up to ten."""
+    return bytes([*(byte | 0x80 for byte in number), *[0x80] * (size_bytes - len(number) - 1), 0])
+
+
 def blob(data: bytes) -> bytes:
     return long(len(data)) + data
 
