@@ -12,7 +12,7 @@ from confluent_kafka.cimpl import NewTopic
 from pyiceberg.catalog import Catalog, load_catalog
 
 from integration.market import Market, Spares, open_market
-from seamark.local.engines import CatalogServer, KafkaNode
+from seamark.local.engines import CatalogServer, EngineMissingError, KafkaNode, TrinoServer
 
 _ADMIN_SECONDS = 20.0
 _POLL_SECONDS = 0.05
@@ -32,6 +32,18 @@ def catalog_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog
     """A running object store and REST catalog. A test that kills or pauses it leaves it running again."""
     server = CatalogServer(tmp_path_factory.mktemp("catalog"))
     server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def trino(catalog_server: CatalogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrinoServer]:
+    """A running Trino over that catalog. Skips the test where no JDK or no jars can be had."""
+    server = TrinoServer(tmp_path_factory.mktemp("trino"), catalog_server)
+    try:
+        server.start()
+    except EngineMissingError as missing:
+        pytest.skip(str(missing))
     yield server
     server.kill()
 

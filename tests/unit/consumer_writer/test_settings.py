@@ -38,7 +38,11 @@ def test_three_settings_are_enough(load):
     ("name", "value", "allowed"),
     [
         ("KAFKA_BOOTSTRAP", "localhost", "must be host:port of Kafka brokers"),
-        ("CATALOG_URI", "ftp://x", "must be the address of an Iceberg REST catalog, with http:// or https://"),
+        (
+            "CATALOG_URI",
+            "ftp://x",
+            "must be the address of an Iceberg REST catalog, with http:// or https://",
+        ),
         ("CATALOG_NAMESPACE", "Market", "must be lower-case letters, digits, _"),
         ("STATE_URI", "/tmp/states", "must be s3://bucket/folder or file:///folder"),
         ("STATE_URI", "s3://", "must be s3://bucket/folder or file:///folder"),

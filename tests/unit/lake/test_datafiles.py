@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.conversions import from_bytes
 
-from seamark.lake.datafiles import ROW_GROUP_ROWS
+from seamark.lake import datafiles
 from seamark.lake.errors import CommitConflict
 from seamark.lake.iceberg import IcebergTable
 from seamark.lake.tables import create_table
@@ -200,13 +200,37 @@ def test_files_are_zstd_with_numbers_as_deltas_and_text_as_dictionaries(tmp_path
         assert "RLE_DICTIONARY" in encodings[name]
 
 
-def test_a_file_is_cut_into_row_groups(tmp_path):
-    one = rows(TRADES, {})
-    data = pa.concat_tables([one] * (ROW_GROUP_ROWS + 1)).combine_chunks()
-    (file,), _ = written(table_of(tmp_path, TRADES), data)
+def row_groups(file):
     metadata = parquet(file).metadata
-    assert [metadata.row_group(at).num_rows for at in range(2)] == [ROW_GROUP_ROWS, 1]
-    assert len(file.split_offsets) == 2
+    return [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+
+
+def repeated(*symbols):
+    """Rows of (symbol, how many)."""
+    ones = [(rows(TRADES, {"symbol": symbol}), count) for symbol, count in symbols]
+    return pa.concat_tables([one for one, count in ones for _ in range(count)]).combine_chunks()
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_symbol_of_many_rows_has_row_groups_of_its_own(tmp_path, monkeypatch, dictionary):
+    monkeypatch.setattr(datafiles, "ROW_GROUP_ROWS", 8)
+    monkeypatch.setattr(datafiles, "_FEW_ROWS", 4)
+    data = repeated(("A", 1), ("B", 3), ("C", 1), ("D", 17), ("E", 2), ("F", 5), ("G", 1))
+    if dictionary:  # in chunks, each with its own
+        halves = [data["symbol"].combine_chunks()[:3], data["symbol"].combine_chunks()[3:]]
+        symbols = pa.chunked_array([half.dictionary_encode() for half in halves])
+        data = data.set_column(data.schema.get_field_index("symbol"), "symbol", symbols)
+    (file,), found = written(table_of(tmp_path, TRADES), data)
+    assert row_groups(file) == [4, 1, 5, 6, 6, 2, 5, 1]
+    assert len(file.split_offsets) == 8
+    assert found.num_rows == 30
+
+
+def test_rows_in_the_order_of_the_log_are_cut_by_their_number_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(datafiles, "ROW_GROUP_ROWS", 8)
+    kind = RecordKind.FEED_EVENTS
+    (file,), _ = written(table_of(tmp_path, kind), rows(kind, *({"symbol": str(n)} for n in range(9))))
+    assert row_groups(file) == [4, 5]
 
 
 def test_bounds_and_counts_describe_the_file(tmp_path):

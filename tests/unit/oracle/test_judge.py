@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -9,19 +10,28 @@ from typing import Any
 
 import pytest
 
-from unit.oracle.world import START_US, World, at, build, frame, quote, sent_trade, trade
+from seamark.lake.checkpoint import SUMMARY, Checkpoint, StreamPartition, to_summary
+from seamark_oracle.errors import OracleError
+from seamark_oracle.evidence import PinnedTable
+from seamark_oracle.judge import judge_evidence
+from unit.oracle.world import (
+    START_US,
+    Part,
+    World,
+    at,
+    build,
+    failed,
+    frame,
+    quote,
+    record_of,
+    sent_trade,
+    trade,
+)
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return build(tmp_path, seed=1)
-
-
-def failed(world: World) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(subject, name) of the failed checks and their evidence."""
-    verdict = world.judge()
-    assert verdict.exact == all(check.passed for check in verdict.checks)
-    return {(check.subject, check.name): check.evidence for check in verdict.checks if not check.passed}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -70,7 +80,7 @@ def unknown_partition(world: World) -> None:
 
 def duplicate_as_row(world: World) -> None:
     row = world.rows["trades"][0]
-    offset = world.put("trades", 0, frame("trades", _record(row)), "duplicate", 0)
+    offset = world.put("trades", 0, frame("trades", record_of(row)), "duplicate", 0)
     world.rows["trades"].append(row | {"kafka_offset": offset})
 
 
@@ -147,10 +157,11 @@ def beyond_the_log(world: World) -> None:
 
 
 def checkpoint_gone(world: World) -> None:
-    world.parts["trades"][1].records.clear()
+    world.parts["trades"][1] = Part()
     world.rows["trades"] = [row for row in world.rows["trades"] if not row["kafka_partition"]]
     world.properties["seamark.checkpoint.7.0"] = json.dumps(
-        {"next": 1, "kafka_timestamp_us": 0, "written": 1, "duplicate": 0, "dlq": 0, "shed": 0, "lost": 0}
+        {"next": 1, "leader_epoch": 0, "batch_id": "b", "state": "u/b/1", "kafka_timestamp_us": 0}
+        | {"written": 1, "duplicate": 0, "dlq": 0, "shed": 0, "lost": 0}
     )
 
 
@@ -169,6 +180,26 @@ def unsorted(world: World) -> None:
 def excluded_row(world: World) -> None:
     offset = world.rows["trades"][4]["kafka_offset"]
     world.properties["seamark.excluded"] = json.dumps([[1, 0, offset, offset + 1, "SHED", 1]])
+
+
+def shed_uncounted(world: World) -> None:
+    end = world.parts["trades"][0].end
+    world.properties["seamark.excluded"] = json.dumps([[1, 0, end - 1, end, "SHED", 1]])
+
+
+def summary_behind(world: World) -> None:
+    parts = world.parts["quotes"][0]
+    where, point = StreamPartition(1, 0), Checkpoint(parts.end - 1, 0, "b", 1, parts.append_us)
+    world.summary[SUMMARY] = to_summary({where: point}, 0)
+
+
+def summary_knows_no_loss(world: World) -> None:
+    world.properties["seamark.excluded"] = json.dumps([[1, 0, 10_000, 10_001, "LOST", 1]])
+    world.summary["seamark.excluded"] = ""
+
+
+def revision_behind(world: World) -> None:
+    world.properties["seamark.revision"] = "1"
 
 
 def not_sent(world: World) -> None:
@@ -199,19 +230,6 @@ def quote_sent_otherwise(world: World) -> None:
 
 def dead_letter_gone(world: World) -> None:
     world.dead_letters[0] = b'{"broke'
-
-
-def _record(row: dict[str, Any]) -> dict[str, Any]:
-    added = (
-        "stream_id",
-        "kafka_partition",
-        "kafka_offset",
-        "kafka_timestamp",
-        "id_epoch",
-        "repair_seq",
-        "asset_class",
-    )
-    return {name: value for name, value in row.items() if name not in added}
 
 
 OTHERS, DECIMALS = "all other columns equal the log's", "decimals equal the log's"
@@ -252,6 +270,10 @@ DEFECTS: list[tuple[Callable[[World], None], str, str]] = [
     (delete_file, "trades", "no delete files"),
     (unsorted, "trades", "rows of a file are in the declared order"),
     (excluded_row, "trades", "no row that must not be"),
+    (shed_uncounted, "trades", "the checkpoint equals the oracle's own"),
+    (summary_behind, "quotes", "the snapshot's summary says the same"),
+    (summary_knows_no_loss, "trades", "the snapshot's summary says the same"),
+    (revision_behind, "feed_events", "the snapshot's summary says the same"),
     (not_sent, "venue", "no trade in Iceberg that the venue never sent"),
     (sent_and_gone, "venue", "every trade sent is in Iceberg"),
     (sent_otherwise, "venue", "price, quantity and side of trades equal the venue's"),
@@ -273,16 +295,55 @@ def test_every_defect_is_reported(
     assert found[subject, check], "no evidence"
 
 
-def test_a_file_shorter_than_its_manifest_is_reported(world: World) -> None:
+def one_row_more(pinned: Any) -> None:
+    pinned.files[0].record_count += 1
+
+
+def bound(column: str, side: str, value: object) -> Callable[[Any], None]:
+    """The manifest's word on a column of the first file is not what the file has."""
+
+    def spoil(pinned: Any) -> None:
+        bounds = pinned.files[0].bounds
+        at = next(number for number, each in enumerate(bounds) if each.column == column)
+        bounds[at] = bounds[at]._replace(**{side: value})
+
+    return spoil
+
+
+def columns_exchanged(pinned: Any) -> None:
+    ids = pinned.field_ids
+    ids["price"], ids["quantity"] = ids["quantity"], ids["price"]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        one_row_more,
+        bound("kafka_offset", "least", 9),
+        bound("symbol", "greatest", "A"),
+        bound("price", "greatest", Decimal("0.0000000001")),
+        columns_exchanged,
+    ],
+)
+def test_a_file_that_is_not_as_its_manifest_says_is_reported(
+    world: World, lie: Callable[[Any], None]
+) -> None:
     pin = world.pin
 
-    def lying(table: str):
+    def lying(table: str) -> PinnedTable:
         pinned = pin(table)
-        pinned.files[0].record_count += 1  # type: ignore[misc]  # ours is a plain LocalFile
+        if table == "trades":
+            lie(pinned)
         return pinned
 
     world.pin = lying  # type: ignore[method-assign]
     assert ("trades", "files are as their manifest says") in failed(world)
+
+
+def test_a_table_without_a_summary_to_read_from_is_reported(world: World) -> None:
+    pin = world.pin
+    world.pin = lambda table: replace(pin(table), summary=None)  # type: ignore[method-assign]
+    assert ("quotes", "the snapshot's summary says the same") in failed(world)
 
 
 def test_evidence_names_the_row(world: World) -> None:
@@ -296,8 +357,7 @@ def test_evidence_names_the_row(world: World) -> None:
 def test_records_above_the_checkpoint_are_waiting_not_missing(world: World) -> None:
     part = world.parts["quotes"][0]
     world.put("quotes", 0, frame("quotes", quote(number=10**6)), "written", 0)
-    part.counters["written"] -= 1
-    world.claims["quotes", 0] = {"next": part.end - 1}
+    world.claims["quotes", 0] = {"next": part.end - 1, "written": part.counters["written"] - 1}
     world.journal.clear()
     verdict = world.judge()
     assert verdict.exact, verdict.to_text()
@@ -322,9 +382,54 @@ def test_what_the_log_has_lost_is_unproven_and_still_known(world: World) -> None
     world.log_start["trades"] = start
     verdict = world.judge()
     assert verdict.figures("trades").unproven == 2 * (start - 7)
-    assert f"but for {2 * (start - 7)} offsets that the log no longer has" in verdict.to_text()
+    assert f"but for {2 * (start - 7)} offsets whose records the log no longer has" in verdict.to_text()
     # Repeats behind the log's start of trades before it are duplicates, as they were.
     assert verdict.exact, verdict.to_text()
+
+
+def row_not_claimed(part: Part) -> dict[str, int]:
+    counters = part.counters
+    return {"written": counters["written"] - 1, "duplicate": counters["duplicate"] + 1}
+
+
+def fewer_duplicates_than_the_log_has(part: Part) -> dict[str, int]:
+    return {"duplicate": 0, "dlq": part.counters["dlq"] + part.counters["duplicate"]}
+
+
+def earlier_than_the_log(part: Part) -> dict[str, int]:
+    return {"kafka_timestamp_us": part.append_us - 1000}
+
+
+@pytest.mark.parametrize("claim", [row_not_claimed, fewer_duplicates_than_the_log_has, earlier_than_the_log])
+def test_the_checkpoint_of_a_log_that_lost_its_beginning_is_still_checked(
+    world: World, claim: Callable[[Part], dict[str, int]]
+) -> None:
+    part = world.parts["quotes"][0]
+    world.log_start["quotes"] = 30
+    assert "duplicate" in part.fates[30:]
+    world.journal.clear()
+    assert world.judge().exact
+    world.claims["quotes", 0] = claim(part)
+    assert ("quotes", "the checkpoint equals the oracle's own") in failed(world)
+
+
+def test_what_was_lost_behind_a_closed_stream_is_not_counted_in_it(world: World) -> None:
+    end = world.parts["trades"][0].end
+    world.properties["seamark.excluded"] = json.dumps([[1, 0, end, end + 5, "LOST", 1]])
+    assert not failed(world)
+
+
+def test_an_excluded_range_goes_past_an_unknown_schema(world: World) -> None:
+    offset = world.put("trades", 0, frame("trades", trade(), schema_id=99), "lost", 0)
+    world.row("trades", 0, trade(number=9_000), START_US + 10**9)
+    world.journal.append(sent_trade(trade(number=9_000)))
+    world.properties["seamark.excluded"] = json.dumps([[1, 0, offset, offset + 1, "LOST", 1]])
+    assert {found for found in failed(world) if found[0] in ("trades", "venue")} == set()
+
+
+def test_no_table_is_not_exact(world: World) -> None:
+    with pytest.raises(OracleError, match="tables were none"):
+        judge_evidence(world, world, tables=[])
 
 
 def test_a_cut_connection_promises_nothing(world: World) -> None:
@@ -344,8 +449,6 @@ def test_a_line_torn_by_a_kill_is_not_a_frame(world: World, tmp_path: Path) -> N
     world.judge()
     journal = tmp_path / "venue.jsonl"
     journal.write_text(journal.read_text() + '{"conn":1,"seq":9,"kind":"tra')
-    from seamark_oracle.judge import judge_evidence
-
     assert judge_evidence(world, world, [journal]).exact
 
 

@@ -7,6 +7,7 @@ Records are encoded by fastavro from the published contracts, rows are written b
 import io
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,10 +20,11 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seamark.lake import checkpoint
 from seamark.market.order import iceberg_sort_columns
 from seamark.market.schema import RecordKind, avro_schema, row_schema
 from seamark_oracle import Verdict
-from seamark_oracle.evidence import DataFile, LogRecord, PinnedTable, Topic
+from seamark_oracle.evidence import Bound, DataFile, LogRecord, PinnedTable, Topic
 from seamark_oracle.judge import judge_evidence
 
 START_US = 1_795_000_000_000_000
@@ -126,21 +128,27 @@ def feed_event(event_id: str) -> dict[str, Any]:
 class Part:
     """One partition: its log, and what the table claims of it."""
 
+    start: int = _FIRST_OFFSET
     records: list[LogRecord] = field(default_factory=list)
-    counters: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("written", "duplicate", "dlq", "shed", "lost"), 0)
-    )
+    fates: list[str] = field(default_factory=list)
+    """The counter of each record."""
     append_us: int = 0
 
     @property
     def end(self) -> int:
         return _FIRST_OFFSET + len(self.records)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        counted = Counter(self.fates[self.start - _FIRST_OFFSET :])
+        return {name: counted[name] for name in ("written", "duplicate", "dlq", "shed", "lost")}
+
 
 @dataclass
 class LocalFile:
     path: Path
     record_count: int
+    bounds: list[Bound]
 
     def fetch(self, _: Path) -> Path:
         return self.path
@@ -153,9 +161,13 @@ class World:
     folder: Path
     parts: dict[str, list[Part]]
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in TOPICS})
+    closed: dict[str, list[list[Part]]] = field(default_factory=lambda: {name: [] for name in TOPICS})
+    """Earlier lives of each topic, with the log as it was then. Streams are numbered from 1."""
     claims: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    """Changes to the checkpoint of (table, partition)."""
+    """Changes to the open stream's checkpoint of (table, partition)."""
     properties: dict[str, str] = field(default_factory=dict)
+    summary: dict[str, str] = field(default_factory=dict)
+    """Changes to the snapshot's summary, which else says what the properties say."""
     dead_letters: list[bytes] = field(default_factory=list)
     journal: list[dict[str, Any]] = field(default_factory=list)
     log_start: dict[str, int] = field(default_factory=dict)
@@ -167,7 +179,7 @@ class World:
         part = self.parts[table][partition]
         offset = part.end
         part.records.append(LogRecord(offset, append_us // 1000, value))
-        part.counters[fate] += 1
+        part.fates.append(fate)
         part.append_us = max(part.append_us, append_us // 1000 * 1000)
         return offset
 
@@ -178,7 +190,7 @@ class World:
         offset = self.put(table, partition, frame(table, record), "written", append_us)
         self.rows[table].append(
             {
-                "stream_id": 1,
+                "stream_id": len(self.closed[table]) + 1,
                 "kafka_partition": partition,
                 "kafka_offset": offset,
                 "kafka_timestamp": at(self.parts[table][partition].append_us),
@@ -188,6 +200,32 @@ class World:
                 **record,
             }
         )
+
+    def truncate(self, table: str, partition: int, end: int) -> None:
+        """The log of a partition loses all from `end` on; the topic is adopted as its own successor.
+
+        Every partition is read again from the log's start: known trades and quotes are
+        duplicates, events and instruments are rows again.
+        """
+        old = self.parts[table]
+        self.closed[table].append(old)
+        start = self.log_start.get(table, _FIRST_OFFSET)
+        self.parts[table] = [Part(start) for _ in old]
+        rows = {(row["kafka_partition"], row["kafka_offset"]): row for row in self.rows[table]}
+        for number, part in enumerate(old):
+            for record, fate in zip(part.records, part.fates, strict=True):
+                if number == partition and record.offset >= end:
+                    break
+                known = table in ("trades", "quotes") and fate == "written"
+                append_us = record.append_ms * 1000
+                self.put(table, number, record.value, "duplicate" if known else fate, append_us)
+                if fate == "written" and not known:
+                    append = {"kafka_timestamp": at(self.parts[table][number].append_us)}
+                    again = rows[number, record.offset] | {"stream_id": len(self.closed[table]) + 1}
+                    self.rows[table].append(again | append)
+
+    def cluster_id(self) -> str:
+        return "c"
 
     def topic(self, name: str) -> Topic | None:
         if name == "market.dlq":
@@ -204,48 +242,65 @@ class World:
             records = self.parts[table][partition].records
         return iter([record for record in records if first <= record.offset < end])
 
-    def pin(self, table: str) -> PinnedTable | None:
-        parts = self.parts[table]
-        properties = {
-            "seamark.stream.1": json.dumps(
+    def pin(self, table: str) -> PinnedTable:
+        properties = {"write.format.default": "parquet"}
+        lives = [*self.closed[table], self.parts[table]]
+        for stream_id, parts in enumerate(lives, start=1):
+            properties[f"seamark.stream.{stream_id}"] = json.dumps(
                 {
                     "cluster_id": "c",
                     "topic_id": f"id-{TOPICS[table]}",
                     "topic": TOPICS[table],
                     "partitions": len(parts),
-                    "start": [_FIRST_OFFSET] * len(parts),
-                    "succeeds": None,
+                    "start": [part.start for part in parts],
+                    "succeeds": stream_id - 1 or None,
                     "routing": "{}",
                     "routing_hash": "",
                 }
-            ),
-            "write.format.default": "parquet",
-        }
-        for number, part in enumerate(parts):
-            claim = {
-                "next": part.end,
-                "leader_epoch": 0,
-                "batch_id": "b",
-                "kafka_timestamp_us": part.append_us,
-                "state": "u/b/1",
-                **part.counters,
-            }
-            properties[f"seamark.checkpoint.1.{number}"] = json.dumps(
-                claim | self.claims.get((table, number), {})
             )
-        return PinnedTable(properties | self.properties, 1, self._files(table), self.delete_files)
+            for number, part in enumerate(parts):
+                claim = {
+                    "next": part.end,
+                    "leader_epoch": 0,
+                    "batch_id": "b",
+                    "kafka_timestamp_us": part.append_us,
+                    "state": "u/b/1",
+                    **part.counters,
+                }
+                if parts is self.parts[table]:
+                    claim |= self.claims.get((table, number), {})
+                properties[f"seamark.checkpoint.{stream_id}.{number}"] = json.dumps(claim)
+        properties |= self.properties
+        summary = {
+            checkpoint.SUMMARY: checkpoint.to_summary(checkpoint.from_properties(properties), 0),
+            checkpoint.EXCLUDED: properties.get(checkpoint.EXCLUDED, ""),
+        } | self.summary
+        names = row_schema(RecordKind(table)).names
+        ids = {name: number for number, name in enumerate(names, start=1)}
+        return PinnedTable(properties, summary, self._files(table), ids, self.delete_files)
 
     def _files(self, table: str) -> list[DataFile]:
         rows, schema = self.rows[table], row_schema(RecordKind(table))
         columns = iceberg_sort_columns(RecordKind(table))
+        numbered = pa.schema(
+            [
+                each.with_metadata({"PARQUET:field_id": str(number)})
+                for number, each in enumerate(schema, start=1)
+            ]
+        )
         files: list[DataFile] = []
         for number, half in enumerate((rows[: len(rows) // 2], rows[len(rows) // 2 :])):
             content = pa.Table.from_pylist(half, schema).sort_by([(name, "ascending") for name in columns])
             if self.unsorted:
                 content = content.take(list(reversed(range(len(half)))))
             path = self.folder / f"{table}-{number}.parquet"
-            pq.write_table(content, path)
-            files.append(LocalFile(path, len(half)))
+            pq.write_table(content.cast(numbered), path)
+            bounds = [
+                Bound(name, min(row[name] for row in half), max(row[name] for row in half))
+                for name in ("kafka_offset", "symbol", "price")
+                if half and name in half[0]
+            ]
+            files.append(LocalFile(path, len(half), bounds))
         return files
 
     def judge(self) -> Verdict:
@@ -337,3 +392,24 @@ def sent_quote(record: Mapping[str, Any], connection: int = 1) -> dict[str, Any]
         "u": record["source_sequence"],
         **{short: f"{record[name]:f}" for short, name in names.items()},
     }
+
+
+def record_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that a row was made of."""
+    added = (
+        "stream_id",
+        "kafka_partition",
+        "kafka_offset",
+        "kafka_timestamp",
+        "id_epoch",
+        "repair_seq",
+        "asset_class",
+    )
+    return {name: value for name, value in row.items() if name not in added}
+
+
+def failed(world: World) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(subject, name) of the failed checks and their evidence."""
+    verdict = world.judge()
+    assert verdict.exact == all(check.passed for check in verdict.checks)
+    return {(check.subject, check.name): check.evidence for check in verdict.checks if not check.passed}

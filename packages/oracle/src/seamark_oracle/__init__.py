@@ -5,6 +5,6 @@ that the judge cannot repeat a mistake of the judged.
 """
 
 from seamark_oracle.judge import judge
-from seamark_oracle.verdict import Check, JournalFigures, TableFigures, Verdict
+from seamark_oracle.verdict import Check, JournalFigures, TableFigures, Unproven, Verdict
 
-__all__ = ["Check", "JournalFigures", "TableFigures", "Verdict", "judge"]
+__all__ = ["Check", "JournalFigures", "TableFigures", "Unproven", "Verdict", "judge"]

@@ -1,4 +1,4 @@
-"""The checks of one table: every question is SQL whose answer must be empty."""
+"""The checks of one table's rows: every question is SQL whose answer must be empty."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,8 +7,8 @@ import duckdb
 from seamark_oracle.columns import Inserter, create
 from seamark_oracle.contract import FEEDS, RECORDS, Field, Type
 from seamark_oracle.evidence import PinnedTable
-from seamark_oracle.expectation import KEY, POSITION, Fate, PartitionBounds
-from seamark_oracle.registry import COUNTERS, Registry
+from seamark_oracle.expectation import KEY, POSITION, Fate
+from seamark_oracle.extents import Extent
 from seamark_oracle.verdict import Check, TableFigures
 
 _SHOWN = 5
@@ -24,7 +24,8 @@ _WRONG_ROWS = frozenset(
     }
 )
 _BOUNDS = tuple(
-    Field(name, Type.LONG) for name in ("stream_id", "kafka_partition", "start", "proven_from", "next")
+    Field(name, Type.LONG)
+    for name in ("stream_id", "kafka_partition", "start", "proven_from", "proven_to", "next")
 )
 
 
@@ -46,62 +47,27 @@ def check_table(
     database: duckdb.DuckDBPyConnection,
     table: str,
     pinned: PinnedTable,
-    registry: Registry,
-    bounds: Sequence[PartitionBounds],
+    extents: Sequence[Extent],
     file_faults: Sequence[str],
-) -> tuple[TableFigures, list[Check]]:
-    """Compares `expected_<table>` with `lake_<table>` and with the claims of the registry."""
-    _write_bounds(database, table, bounds)
+) -> list[Check]:
+    """Compares `expected_<table>` with `lake_<table>`."""
+    _write_bounds(database, table, extents)
     deletes = pinned.delete_files
-    checks = [
+    return [
         Check(table, "no delete files", deletes, (f"{deletes} delete files",) if deletes else ()),
         Check(table, "files are as their manifest says", len(file_faults), tuple(file_faults[:_SHOWN])),
-        _accounts(table, registry, bounds),
-        _absent(table, bounds),
         *_presence(database, table),
-        _checkpoints(database, table, registry, bounds),
         *_values(database, table),
         *_ids(database, table),
         _sorted(database, table),
     ]
-    return _figures(database, table, checks, bounds), checks
 
 
-def _write_bounds(database: duckdb.DuckDBPyConnection, table: str, bounds: Sequence[PartitionBounds]) -> None:
+def _write_bounds(database: duckdb.DuckDBPyConnection, table: str, extents: Sequence[Extent]) -> None:
     create(database, f"bounds_{table}", _BOUNDS)
     with Inserter(database, f"bounds_{table}", _BOUNDS) as rows:
-        for each in bounds:
-            rows.add((each.stream_id, each.partition, each.start, each.proven_from, each.next))
-
-
-def _accounts(table: str, registry: Registry, bounds: Sequence[PartitionBounds]) -> Check:
-    wrong = []
-    for each in bounds:
-        claim = registry.checkpoints.get((each.stream_id, each.partition))
-        where = f"stream {each.stream_id}, partition {each.partition}"
-        if claim is None:
-            wrong.append(f"{where} has no checkpoint")
-        elif claim.next - each.start != (total := sum(claim.counters.values())):
-            wrong.append(f"{where}: next - start is {claim.next - each.start}, the counters' sum {total}")
-    known = {(each.stream_id, each.partition) for each in bounds}
-    wrong += [
-        f"checkpoint of {where}, which is in no stream" for where in registry.checkpoints.keys() - known
-    ]
-    return Check(table, "next - start is the sum of the counters", len(wrong), tuple(wrong[:_SHOWN]))
-
-
-def _absent(table: str, bounds: Sequence[PartitionBounds]) -> Check:
-    wrong = [
-        f"stream {each.stream_id}, partition {each.partition}: {each.records_absent} offsets below {each.next}"
-        for each in bounds
-        if each.records_absent
-    ]
-    return Check(
-        table,
-        "every offset below the checkpoint is in the log",
-        sum(abs(b.records_absent) for b in bounds),
-        tuple(wrong),
-    )
+        for each in extents:
+            rows.add((*each.where, each.start, each.proven.start, each.proven.stop, each.next))
 
 
 def _presence(database: duckdb.DuckDBPyConnection, table: str) -> Iterator[Check]:
@@ -125,14 +91,14 @@ def _presence(database: duckdb.DuckDBPyConnection, table: str) -> Iterator[Check
         f"SELECT {_AT}, next FROM {lake} LEFT JOIN {bounds} USING (stream_id, kafka_partition) "
         f"WHERE next IS NULL OR kafka_offset >= next OR kafka_offset < start",
     )
-    # Rows above the checkpoint are the check before; rows below proven_from cannot be judged.
+    # Rows above the checkpoint are the check before; those of the unproven part cannot be judged.
     yield offending(
         database,
         table,
         "no row that must not be",
         f"SELECT {_AT}, coalesce(fate, 'not in the log') AS record FROM {lake} "
         f"JOIN {bounds} USING (stream_id, kafka_partition) LEFT JOIN {expected} USING ({_AT}) "
-        f"WHERE kafka_offset >= proven_from AND kafka_offset < next AND fate IS DISTINCT FROM '{Fate.ROW.value}'",
+        f"WHERE kafka_offset >= proven_from AND kafka_offset < proven_to AND fate IS DISTINCT FROM '{Fate.ROW.value}'",
     )
     yield offending(
         database,
@@ -140,46 +106,6 @@ def _presence(database: duckdb.DuckDBPyConnection, table: str) -> Iterator[Check
         "nothing is decided at or behind an unknown schema",
         f"SELECT {_AT} FROM {expected} WHERE fate = '{Fate.STUCK.value}'",
     )
-
-
-def _checkpoints(
-    database: duckdb.DuckDBPyConnection,
-    table: str,
-    registry: Registry,
-    bounds: Sequence[PartitionBounds],
-) -> Check:
-    counted: dict[tuple[int, int], dict[str, int]] = {}
-    for stream, partition, fate, count in database.execute(
-        f"SELECT stream_id, kafka_partition, fate, count(*) FROM expected_{table} GROUP BY ALL"
-    ).fetchall():
-        counted.setdefault((stream, partition), {})[fate] = count
-    wrong = []
-    for each in bounds:
-        where = (each.stream_id, each.partition)
-        claim = registry.checkpoints.get(where)
-        if claim is None or each.proven_from > each.start:
-            continue  # no checkpoint: said above; log gone: nothing to count
-        fates = counted.get(where, {})
-        excluded = sum(len(gap) for gap in registry.excluded.get(where, ()))
-        own = {
-            "written": fates.get(Fate.ROW.value, 0),
-            "duplicate": fates.get(Fate.DUPLICATE.value, 0),
-            "dlq": fates.get(Fate.REFUSED.value, 0),
-            "shed and lost": excluded,
-        }
-        claimed = {name: claim.counters[name] for name in COUNTERS[:3]}
-        claimed["shed and lost"] = claim.counters["shed"] + claim.counters["lost"]
-        wrong += [
-            f"stream {each.stream_id}, partition {each.partition}: {name} is {claimed[name]}, counted {own[name]}"
-            for name in own
-            if claimed[name] != own[name]
-        ]
-        if claim.append_us != each.append_us:
-            wrong.append(
-                f"stream {each.stream_id}, partition {each.partition}: kafka_timestamp_us is "
-                f"{claim.append_us}, the log says {each.append_us}"
-            )
-    return Check(table, "the checkpoint equals the oracle's own", len(wrong), tuple(wrong[:_SHOWN]))
 
 
 def _values(database: duckdb.DuckDBPyConnection, table: str) -> Iterator[Check]:
@@ -234,12 +160,10 @@ def _sorted(database: duckdb.DuckDBPyConnection, table: str) -> Check:
     )
 
 
-def _figures(
-    database: duckdb.DuckDBPyConnection,
-    table: str,
-    checks: Sequence[Check],
-    bounds: Sequence[PartitionBounds],
+def figures_of(
+    database: duckdb.DuckDBPyConnection, table: str, checks: Sequence[Check], extents: Sequence[Extent]
 ) -> TableFigures:
+    """The counts of one table whose checks were made."""
     fates = dict(database.execute(f"SELECT fate, count(*) FROM expected_{table} GROUP BY fate").fetchall())
     rows = int(database.execute(f"SELECT count(*) FROM lake_{table}").fetchall()[0][0])
     by_name = {check.name: check.offending for check in checks}
@@ -261,7 +185,7 @@ def _figures(
         refused=fates.get(Fate.REFUSED.value, 0),
         excluded=fates.get(Fate.EXCLUDED.value, 0),
         waiting=fates.get(Fate.WAITING.value, 0),
-        unproven=sum(each.proven_from - each.start for each in bounds),
+        unproven=sum(len(gone.offsets) for each in extents for gone in each.unproven),
         missing=by_name["no row is missing"],
         doubled=by_name["no offset is there twice"],
         wrong=sum(check.offending for check in checks if check.name in _WRONG_ROWS),

@@ -1,6 +1,7 @@
 """Python values to Arrow columns to DuckDB, a bounded batch at a time."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -35,6 +36,20 @@ _SQL = {
     Type.ACKED: "STRUCT(topic_id VARCHAR, partition BIGINT, next_offset BIGINT)[]",
 }
 
+_WHOLE = ("INTEGER", "BIGINT")
+PARQUET_TYPES = MappingProxyType(
+    {
+        Type.TEXT: ("VARCHAR",),
+        Type.ENUM: ("VARCHAR",),
+        Type.INT: _WHOLE,
+        Type.LONG: _WHOLE,
+        Type.DATE: ("DATE",),
+        Type.MICROS: ("TIMESTAMP WITH TIME ZONE",),
+        Type.DECIMAL: (DECIMAL_SQL,),
+    }
+)
+"""What DuckDB must find in a file: from other types it would round into agreement."""
+
 
 def sql_type(field: Field) -> str:
     """The DuckDB type in which both sides of a field are compared."""
@@ -48,7 +63,7 @@ def lake_expression(field: Field) -> str:
             return f'epoch_us("{field.name}")'
         case Type.DATE:
             return f"(\"{field.name}\" - DATE '1970-01-01')::BIGINT"
-        case Type.DECIMAL:  # a column of another scale must not be rounded into agreement
+        case Type.DECIMAL:
             return f'"{field.name}"'
         case _:
             return f'"{field.name}"::{sql_type(field)}'

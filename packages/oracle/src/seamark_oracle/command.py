@@ -37,9 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--journal",
         type=Path,
-        nargs="*",
+        nargs="+",
         default=[],
         help="all journals of the venue, if it was the simulator",
     )
-    parser.add_argument("--table", nargs="*", choices=list(RECORDS), help="default: all")
+    parser.add_argument("--table", nargs="+", choices=list(RECORDS), help="default: all")
     return parser

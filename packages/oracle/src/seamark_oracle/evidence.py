@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class LogRecord(NamedTuple):
@@ -26,6 +26,10 @@ class Topic:
 class Log(Protocol):
     """The raw log."""
 
+    def cluster_id(self) -> str:
+        """The cluster that it is of. Raises OracleError."""
+        ...
+
     def topic(self, name: str) -> Topic | None:
         """The topic, or None if there is none of that name."""
         ...
@@ -35,11 +39,23 @@ class Log(Protocol):
         ...
 
 
+class Bound(NamedTuple):
+    """What a manifest says of a column of a file: it decides whether readers open the file."""
+
+    column: str
+    least: Any
+    greatest: Any
+    """Both as DuckDB gives the column: times in microseconds, dates in days; None: not stated."""
+
+
 class DataFile(Protocol):
     """A Parquet file of the snapshot."""
 
     @property
     def record_count(self) -> int: ...
+
+    @property
+    def bounds(self) -> Sequence[Bound]: ...
 
     def fetch(self, target: Path) -> Path:
         """The file on this machine: `target`, or where it lies anyway."""
@@ -51,8 +67,11 @@ class PinnedTable:
     """One load of a table: properties and files belong together."""
 
     properties: Mapping[str, str]
-    snapshot_id: int | None
+    summary: Mapping[str, str] | None
+    """Of the nearest snapshot that a writer made; None where other than rewrites lie between."""
     files: Sequence[DataFile]
+    field_ids: Mapping[str, int]
+    """By column: readers find a file's columns by these."""
     delete_files: int
 
 

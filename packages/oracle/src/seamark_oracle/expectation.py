@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 from typing import Any
 
 from seamark_oracle.columns import Inserter
 from seamark_oracle.contract import FEEDS, RECORDS, Field, Type, asset_class_of
 from seamark_oracle.evidence import Log
+from seamark_oracle.extents import Extent
 from seamark_oracle.frames import RecordReader, Refused, SchemaUnknown
 from seamark_oracle.occurrence import Occurrence, QuoteOccurrence, TradeOccurrence
-from seamark_oracle.registry import Registry, Stream
+from seamark_oracle.registry import Partition, Registry, Stream
 
 
 class Fate(Enum):
@@ -53,7 +55,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """History of one partition below the offset where the log begins."""
+    """History of one partition over offsets that the log no longer has."""
 
     append_us: int
     """Greatest kafka_timestamp."""
@@ -62,75 +64,55 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionBounds:
-    """What of one partition could be judged."""
+class Derived:
+    """What reading one partition came to."""
 
-    stream_id: int
-    partition: int
-    start: int
-    proven_from: int
-    """First offset that the log still has; below it rows are taken as they are."""
-    next: int
-    """H, as the table claims it; `start` where it claims nothing."""
+    extent: Extent
     append_us: int
-    """Running maximum of the append time below `next`."""
+    """Running maximum of the append time below H; of `unproven` offsets the rows alone are known."""
     records_absent: int
-    """Offsets of [proven_from, next) outside excluded ranges that the log does not have."""
+    """Offsets of `proven` outside excluded ranges that the log does not have."""
 
 
 def derive(
     table: str,
     log: Log,
     registry: Registry,
-    past: Callable[[int, int, int], Past],
+    extents: Iterable[Extent],
+    past: Callable[[Partition, range], Past],
     expected: Inserter,
-) -> list[PartitionBounds]:
-    """Reads every stream of `table` and writes one row per record to `expected`.
+) -> list[Derived]:
+    """Reads the log of every extent of `table` and writes one row per record to `expected`.
 
     Its columns: POSITION, FATE, the record's fields (null where refused or unread).
-    `past(stream_id, partition, below_offset)` answers for what the log no longer has.
+    `past(partition, offsets)` answers for what the log no longer has.
     """
     memories: dict[int, list[dict[Key, Occurrence]]] = {}
-    bounds = []
-    closed = {stream.succeeds for stream in registry.streams.values()}
-    for stream in registry.streams.values():
+    derived = []
+    for stream_id, parts in groupby(extents, lambda extent: extent.stream_id):
+        stream = registry.streams[stream_id]
         inherited: dict[Key, Occurrence] = {}
         if stream.succeeds is not None:
             # A symbol has one partition, so the parts hold different keys.
             for part in memories.pop(stream.succeeds, []):
                 inherited |= part
-        found = log.topic(stream.topic)
-        ranges = found.ranges if found and found.topic_id == stream.topic_id else {}
-        memories[stream.stream_id] = []
-        for partition, start in enumerate(stream.start):
-            checkpoint = registry.checkpoints.get((stream.stream_id, partition))
-            next_offset = checkpoint.next if checkpoint else start
-            low, end = ranges.get(partition, (next_offset, next_offset))
-            if stream.stream_id in closed:
-                end = min(end, next_offset)
-            reading = _Partition(table, stream, partition, next_offset, registry, inherited)
-            proven_from = max(start, min(low, next_offset))
-            if proven_from > start:
-                reading.resume(past(stream.stream_id, partition, proven_from))
+        memories[stream_id] = []
+        for extent in parts:
+            reading = _Partition(table, stream, extent, registry, inherited)
+            before = [gone for gone in extent.unproven if gone.offsets.start < extent.proven.start]
+            for gone in before:
+                reading.remember(past(extent.where, gone.offsets))
             seen = 0
-            for row in reading.rows(log, max(start, low), end):
-                seen += row[2] < next_offset and row[len(POSITION)] != Fate.EXCLUDED.value
+            for row in reading.rows(log):
+                seen += row[2] < extent.next and row[len(POSITION)] != Fate.EXCLUDED.value
                 expected.add(row)
-            due = sum(len(piece) for piece in _between(reading.excluded, proven_from, next_offset))
-            bounds.append(
-                PartitionBounds(
-                    stream.stream_id,
-                    partition,
-                    start,
-                    proven_from,
-                    next_offset,
-                    reading.append_us,
-                    due - seen,
-                )
-            )
-            memories[stream.stream_id].append(reading.memory)
-        memories[stream.stream_id].append(inherited)  # keys that did not come again
-    return bounds
+            for gone in extent.unproven[len(before) :]:
+                reading.remember(past(extent.where, gone.offsets))
+            due = sum(len(piece) for piece in registry.not_excluded(extent.where, extent.proven))
+            derived.append(Derived(extent, reading.append_us, due - seen))
+            memories[stream_id].append(reading.memory)
+        memories[stream_id].append(inherited)  # keys that did not come again
+    return derived
 
 
 class _Partition:
@@ -140,8 +122,7 @@ class _Partition:
         self,
         table: str,
         stream: Stream,
-        partition: int,
-        next_offset: int,
+        extent: Extent,
         registry: Registry,
         inherited: dict[Key, Occurrence],
     ) -> None:
@@ -153,34 +134,38 @@ class _Partition:
             self._key = [names.index(name) for name in KEY]
             self._number, self._time = names.index("source_sequence"), names.index("timestamp")
         self._new = TradeOccurrence if table == "trades" else QuoteOccurrence
-        self._stream, self._partition, self._next = stream, partition, next_offset
+        self._stream, self._extent = stream, extent
         self._asset_class = asset_class_of(stream.topic)
         self.append_us = 0
         self._inherited = inherited
-        self.excluded = registry.excluded.get((stream.stream_id, partition), ())
+        self._excluded = registry.excluded.get(extent.where, ())
         self.memory: dict[Key, Occurrence] = {}
 
-    def resume(self, past: Past) -> None:
-        """Begins with what history says of the part that the log no longer has."""
-        self.append_us = past.append_us
+    def remember(self, past: Past) -> None:
+        """Takes over what history says of offsets that the log no longer has."""
+        self.append_us = max(self.append_us, past.append_us)
         for row in past.rows:
             self._occurrence(row.key).remember(row.number, row.time_us, row.epoch)
 
-    def rows(self, log: Log, first: int, end: int) -> Iterator[list[Any]]:
+    def rows(self, log: Log) -> Iterator[list[Any]]:
         """One expected row for each record."""
         stuck = False
-        for offset, append_ms, value in log.read(self._stream.topic, self._partition, first, end):
+        stream_id, partition = self._extent.where
+        offsets = self._extent.reading
+        for offset, append_ms, value in log.read(self._stream.topic, partition, offsets.start, offsets.stop):
             epoch: int | None = 0
+            excluded = any(offset in gap for gap in self._excluded)
             try:
                 values = self._blank if stuck else self._reader.read(value)
                 fate = Fate.STUCK if stuck else Fate.ROW
             except Refused:
                 values, fate = self._blank, Fate.REFUSED
             except SchemaUnknown:
-                values, fate, stuck = self._blank, Fate.STUCK, True
-            if offset >= self._next:
+                # An excluded range goes past it unread.
+                values, fate, stuck = self._blank, Fate.STUCK, not excluded
+            if offset >= self._extent.next:
                 fate = Fate.WAITING
-            elif any(offset in gap for gap in self.excluded):
+            elif excluded:
                 fate = Fate.EXCLUDED
             else:
                 self.append_us = max(self.append_us, append_ms * 1000)
@@ -190,8 +175,8 @@ class _Partition:
                     if epoch is None:
                         fate = Fate.DUPLICATE
             yield [
-                self._stream.stream_id,
-                self._partition,
+                stream_id,
+                partition,
                 offset,
                 self.append_us,
                 epoch,
@@ -208,12 +193,3 @@ class _Partition:
             known = self._inherited.pop(key) if key in self._inherited else self._new()
             self.memory[key] = known
         return known
-
-
-def _between(excluded: tuple[range, ...], first: int, end: int) -> list[range]:
-    """[first, end) without the excluded ranges."""
-    pieces = []
-    for gap in sorted(excluded, key=lambda gap: gap.start):
-        pieces.append(range(first, min(gap.start, end)))
-        first = max(first, gap.stop)
-    return [piece for piece in (*pieces, range(first, end)) if piece]

@@ -42,6 +42,12 @@ class KafkaLog:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
+    def cluster_id(self) -> str:
+        try:
+            return str(self._admin.list_topics(timeout=_ANSWER_SECONDS).cluster_id)
+        except KafkaException as error:
+            raise OracleError(f"Kafka at {self._bootstrap} does not answer: {error}") from error
+
     def topic(self, name: str) -> Topic | None:
         try:
             if name not in self._admin.list_topics(timeout=_ANSWER_SECONDS).topics:

@@ -37,7 +37,7 @@ class TableFigures:
     waiting: int
     """Records at or above the checkpoint."""
     unproven: int
-    """Offsets whose records the log no longer has: their rows are taken as they are."""
+    """Offsets of `Verdict.unproven`."""
     missing: int
     doubled: int
     wrong: int
@@ -71,6 +71,29 @@ class JournalFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerFigures:
+    """Counts of the answers about one table that were judged."""
+
+    table: str
+    answers: int
+    rows: int
+    exact: int
+    """Of the answers: those that said they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """Offsets [first, next) below a checkpoint whose records cannot be had any more."""
+
+    table: str
+    stream_id: int
+    partition: int
+    first: int
+    next: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The whole judgement."""
 
@@ -78,9 +101,15 @@ class Verdict:
     journal: JournalFigures | None
     """None where no journal was given: the judgement then begins at Kafka."""
     checks: tuple[Check, ...]
+    unproven: tuple[Unproven, ...] = ()
+    """Each range that the judgement does not cover: its rows are taken as they are."""
+
+    answers: tuple[AnswerFigures, ...] = ()
+    """Of tables that were asked about while the services ran."""
 
     @property
     def exact(self) -> bool:
+        """Whether nothing is off in what could be judged; `unproven` is what could not."""
         return all(check.passed for check in self.checks)
 
     def figures(self, table: str) -> TableFigures:
@@ -102,18 +131,28 @@ class Verdict:
                 else ["no journal of the venue: the proof covers Kafka to Iceberg"]
             ),
         ]
+        lines += [
+            f"answers about {given.table} while it ran: {given.answers:,} with {given.rows:,} rows, "
+            f"{given.exact:,} of them said to be exact"
+            for given in self.answers
+        ]
         lines.append("")
         for check in self.checks:
             if not check.passed:
                 lines.append(f"OFF  {check.subject}: {check.name}: {check.offending:,}")
                 lines += [f"       {item}" for item in check.evidence]
+        lines += [
+            f"UNPROVEN  {each.table}: stream {each.stream_id}, partition {each.partition}, "
+            f"[{each.first}, {each.next}): {each.reason}"
+            for each in self.unproven
+        ]
         good = sum(check.passed for check in self.checks)
         lines.append(f"{good} of {len(self.checks)} checks hold")
-        unproven = sum(table.unproven for table in self.tables)
+        unproven = sum(each.next - each.first for each in self.unproven)
         lines.append("EXACT: yes" if self.exact else "EXACT: NO")
         if self.exact and unproven:
             lines.append(
-                f"  but for {unproven:,} offsets that the log no longer has: nothing can be said of them"
+                f"  but for {unproven:,} offsets whose records the log no longer has: their rows are taken as they are"
             )
         return "\n".join(lines)
 

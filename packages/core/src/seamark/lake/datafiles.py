@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,8 +26,10 @@ from pyiceberg.table import Table
 from pyiceberg.table.locations import load_location_provider
 
 _DELTA = "DELTA_BINARY_PACKED"
-ROW_GROUP_ROWS = 256 * 1024
-"""Rows of a row group: small enough to be skipped by its bounds, large enough to scan."""
+ROW_GROUP_ROWS = 64 * 1024
+"""Rows of a row group at most: small enough to be skipped by its bounds."""
+_FEW_ROWS = 16 * 1024
+"""Values of the first sort column with fewer rows share a row group: a small one costs more than it saves."""
 
 
 def write_data_files(table: Table, rows: pa.Table) -> list[DataFile]:
@@ -102,7 +105,8 @@ def _write_file(table: Table, key: PartitionKey, rows: pa.Table) -> DataFile:
             ],
             column_encoding=delta,
         ) as writer:
-            writer.write_table(arrow, row_group_size=ROW_GROUP_ROWS)
+            for first, count in _row_groups(table, arrow):
+                writer.write_table(arrow.slice(first, count), row_group_size=count)
         metadata = writer.writer.metadata
         size_bytes = stream.tell()
     statistics = data_file_statistics_from_parquet_metadata(
@@ -122,3 +126,35 @@ def _write_file(table: Table, key: PartitionKey, rows: pa.Table) -> DataFile:
         key_metadata=None,
         **statistics.to_serialized_dict(),
     )
+
+
+def _row_groups(table: Table, rows: pa.Table) -> Iterator[tuple[int, int]]:
+    """(first row, rows) of each row group.
+
+    They begin where the first column of the declared order changes: who reads one of its values, a symbol,
+    decodes little else.
+    """
+    changes = [rows.num_rows]
+    order = table.sort_order().fields
+    if order:
+        leading = rows[table.schema().find_field(order[0].source_id).name]
+        if not pa.types.is_dictionary(leading.type):
+            leading = leading.dictionary_encode()
+        codes = leading.unify_dictionaries().combine_chunks().indices.to_numpy()
+        changes = [*(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
+    first = behind = 0
+    for change in changes:
+        # A value joins those before it only as long as all of them together are few.
+        if behind > first and change - first > _FEW_ROWS:
+            yield from _evenly(first, behind)
+            first = behind
+        behind = change
+    yield from _evenly(first, behind)
+
+
+def _evenly(first: int, behind: int) -> Iterator[tuple[int, int]]:
+    """The rows in as few groups as there must be, all about as large."""
+    parts = -(-(behind - first) // ROW_GROUP_ROWS)
+    edges = [first + (behind - first) * part // parts for part in range(parts + 1)]
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        yield start, end - start

@@ -50,6 +50,10 @@ class Records:
     venue_us: Ids
     """Venue time (quotes: venue or receive time) of each record, microseconds."""
 
+    def between(self, low: int, high: int) -> Records:
+        """The records [low, high) of the run."""
+        return Records(self.keys, self.codes[low:high], self.ids[low:high], self.venue_us[low:high])
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

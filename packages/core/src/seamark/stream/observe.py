@@ -10,14 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from seamark.lake.checkpoint import Counters, StreamPartition
 from seamark.market.schema import RecordKind
 from seamark.sequencing.fold import append_times, fold
 from seamark.sequencing.state import PartitionState
-from seamark.stream.decode import Decoder
+from seamark.stream.decode import Decoded, Decoder
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Run, TopicPartition
 from seamark.stream.rows import Positions, records_of
@@ -91,33 +90,27 @@ class Observer:
         if not fresh:
             return [], []
         decoded = self._decoder.decode([value for run in fresh for value in run.values])
-        observed: list[Observed] = []
-        paused: list[Paused] = []
-        base = 0
+        judged: list[Run] = []
+        behind: list[Run] = []
+        left = decoded.length
         for run in fresh:
-            length = len(run.offsets)
-            judged = min(length, max(0, decoded.length - base))
-            low, high = np.searchsorted(decoded.index, (base, base + judged))
-            rejects = {
-                reject.index - base: reject.reason
-                for reject in decoded.rejects
-                if base <= reject.index < base + judged
-            }
-            rows, index = decoded.rows[low:high], decoded.index[low:high] - base
-            if judged:
-                observed.append(self._judge(run.until(judged), rows, index, rejects))
-            if judged < length:
-                # Behind an id that could not be resolved stand other partitions' records:
-                # each run gets its own verdict.
-                rest = run.behind(judged)
-                alone = self._decoder.decode(rest.values)
-                rejects = {reject.index: reject.reason for reject in alone.rejects}
-                if alone.length:
-                    observed.append(self._judge(rest.until(alone.length), alone.rows, alone.index, rejects))
-                if alone.unresolved is not None:
-                    self._places[run.where].blocked = True
-                    paused.append(Paused(run.where, int(rest.offsets[alone.length]), alone.unresolved))
-            base += length
+            count = min(len(run.offsets), left)
+            left -= count
+            if count:
+                judged.append(run.until(count))
+            if count < len(run.offsets):
+                behind.append(run.behind(count))
+        observed = self._judge(judged, decoded)
+        paused: list[Paused] = []
+        for run in behind:
+            # Behind an id that could not be resolved stand other partitions' records: each run
+            # gets its own verdict.
+            alone = self._decoder.decode(run.values)
+            if alone.length:
+                observed += self._judge([run.until(alone.length)], alone)
+            if alone.unresolved is not None:
+                self._places[run.where].blocked = True
+                paused.append(Paused(run.where, int(run.offsets[alone.length]), alone.unresolved))
         return observed, paused
 
     def _unseen(self, run: Run) -> Run | None:
@@ -134,23 +127,46 @@ class Observer:
             )
         return run
 
-    def _judge(
-        self, run: Run, rows: pl.DataFrame, index: npt.NDArray[np.int64], rejects: Mapping[int, str]
-    ) -> Observed:
-        place = self._places[run.where]
-        running, state = append_times(place.state, run.append_us)
-        epochs = None
-        positions = Positions(run.offsets[index], running[index])
-        if self._kind.sequenced and len(rows):
-            verdict = fold(state, self._kind, records_of(rows))
-            state, epochs = verdict.state, verdict.epochs
-            if not verdict.accepted.all():
-                rows = rows.filter(pl.Series(verdict.accepted))
-                positions = positions.where(verdict.accepted)
-                epochs = epochs[verdict.accepted]
-        place.state = state
-        place.position = int(run.offsets[-1]) + 1
-        place.leader_epoch = run.leader_epoch
-        repeats = len(run.offsets) - len(rows) - len(rejects)
-        counters = Counters(written=len(rows), duplicate=repeats, dlq=len(rejects))
-        return Observed(place, run, positions.beside(rows, epochs), counters, rejects)
+    def _judge(self, runs: Sequence[Run], decoded: Decoded) -> list[Observed]:
+        """Fold runs, of which `decoded` is the verdict on all records, one behind the other.
+
+        What is done by column is done for all runs at once: a batch at the log's end has a few
+        records of each of many partitions.
+        """
+        rows, rejected = decoded.rows, [reject.index for reject in decoded.rejects]
+        records = records_of(rows) if self._kind.sequenced and len(rows) else None
+        accepted = np.ones(len(rows), dtype=np.bool_)
+        epochs = np.zeros(len(rows), dtype=np.int32)
+        offsets = np.empty(len(rows), dtype=np.int64)
+        append_us = np.empty(len(rows), dtype=np.int64)
+        starts = np.cumsum([0, *(len(run.offsets) for run in runs)])
+        bounds = np.searchsorted(decoded.index, starts)
+        for run, start, low, high in zip(runs, starts, bounds, bounds[1:], strict=False):
+            place = self._places[run.where]
+            of_run = decoded.index[low:high] - start
+            running, place.state = append_times(place.state, run.append_us)
+            offsets[low:high], append_us[low:high] = run.offsets[of_run], running[of_run]
+            if records is not None and low < high:
+                verdict = fold(place.state, self._kind, records.between(low, high))
+                place.state = verdict.state
+                accepted[low:high], epochs[low:high] = verdict.accepted, verdict.epochs
+            place.position = int(run.offsets[-1]) + 1
+            place.leader_epoch = run.leader_epoch
+        positions = Positions(offsets, append_us)
+        if not accepted.all():
+            rows = rows.filter(pl.Series(accepted))
+            positions, epochs = positions.where(accepted), epochs[accepted]
+        rows = positions.beside(rows, epochs if self._kind.sequenced else None)
+        kept = np.concatenate(([0], np.cumsum(accepted)))[bounds]
+        observed = []
+        for at, run in enumerate(runs):
+            low, high = np.searchsorted(rejected, starts[at : at + 2])
+            rejects = {reject.index - int(starts[at]): reject.reason for reject in decoded.rejects[low:high]}
+            mine = rows[kept[at] : kept[at + 1]]
+            counters = Counters(
+                written=len(mine),
+                duplicate=len(run.offsets) - len(mine) - len(rejects),
+                dlq=len(rejects),
+            )
+            observed.append(Observed(self._places[run.where], run, mine, counters, rejects))
+        return observed

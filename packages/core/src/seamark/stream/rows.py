@@ -33,8 +33,7 @@ class Positions:
     def beside(self, rows: pl.DataFrame, epochs: Epochs | None) -> pl.DataFrame:
         """`rows` with kafka_offset, kafka_timestamp and id_epoch, in their buffered form."""
         return rows.with_columns(
-            pl.col(name).cast(pl.Categorical) for name in _REPEATING if name in rows.columns
-        ).with_columns(
+            *(pl.col(name).cast(pl.Categorical) for name in _REPEATING if name in rows.columns),
             kafka_offset=pl.Series(self.offsets),
             kafka_timestamp=pl.Series(self.append_us).cast(pl.Datetime("us", "UTC")),
             id_epoch=pl.lit(0, pl.Int32) if epochs is None else pl.Series(epochs),

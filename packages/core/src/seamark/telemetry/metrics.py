@@ -132,3 +132,193 @@ class WriterMetrics:
             ["table", "topic", "partition"],
             registry=registry,
         )
+
+
+class TailMetrics:
+    """Tail-cache: what is held of the log, and how old what waits in it is.
+
+    Ages and offsets are here and not in the writer's group: a dead writer's own series die with it.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        place = ["table", "stream", "partition", "tier"]
+        self.end_offset = Gauge(
+            "seamark_tail_end_offset", "The log's end: next offset to be written.", place, registry=registry
+        )
+        self.checkpoint_offset = Gauge(
+            "seamark_tail_checkpoint_offset",
+            "H: next offset that the table's checkpoint names.",
+            place,
+            registry=registry,
+        )
+        self.processed_offset = Gauge(
+            "seamark_tail_processed_offset",
+            "Next offset that the writers' group will decode; NaN: it has said nothing.",
+            place,
+            registry=registry,
+        )
+        self.committed_age_seconds = Gauge(
+            "seamark_tail_committed_age_seconds",
+            "Time since the oldest record was appended that is not committed; 0: none is.",
+            place,
+            registry=registry,
+        )
+        self.processed_age_seconds = Gauge(
+            "seamark_tail_processed_age_seconds",
+            "Time since the oldest record was appended that no writer has decoded; 0: none is, NaN: unknown.",
+            place,
+            registry=registry,
+        )
+        self.admitted = Gauge(
+            "seamark_tail_admitted",
+            "1: the writers read this partition's tier, 0: they defer it, NaN: they have not said.",
+            place,
+            registry=registry,
+        )
+        self.low_offset = Gauge("seamark_tail_low_offset", "First offset held.", place, registry=registry)
+        self.high_offset = Gauge(
+            "seamark_tail_high_offset", "Next offset to observe.", place, registry=registry
+        )
+        self.reading = Gauge(
+            "seamark_tail_reading",
+            "1: the partition is read, 0: it is held or wanted and not read; the log says why.",
+            place,
+            registry=registry,
+        )
+        self.by_partition = (
+            self.end_offset,
+            self.checkpoint_offset,
+            self.processed_offset,
+            self.committed_age_seconds,
+            self.processed_age_seconds,
+            self.admitted,
+            self.low_offset,
+            self.high_offset,
+            self.reading,
+        )
+        """Their series go when a partition does."""
+        self.rows = Gauge("seamark_tail_rows", "Rows held.", ["table"], registry=registry)
+        self.memory_bytes = Gauge(
+            "seamark_tail_memory_bytes", "Taken by rows in memory.", ["table"], registry=registry
+        )
+        self.spilled_bytes = Gauge(
+            "seamark_tail_spilled_bytes", "Taken by rows on disk.", ["table"], registry=registry
+        )
+        self.drops = Counter(
+            "seamark_tail_drops_total",
+            "Partitions thrown away before their rows were committed; each is begun anew from the table.",
+            ["table"],
+            registry=registry,
+        )
+        self.counter_mismatches = Counter(
+            "seamark_tail_counter_mismatches_total",
+            "Partitions whose counters differed from a commit's: tail or writer is wrong.",
+            ["table"],
+            registry=registry,
+        )
+        self.begins = Counter(
+            "seamark_tail_begins_total",
+            "Partitions begun from a checkpoint, at the start and after each drop.",
+            ["table"],
+            registry=registry,
+        )
+        self.catalog_age_seconds = Gauge(
+            "seamark_tail_catalog_age_seconds",
+            "Time since the table was last loaded.",
+            ["table"],
+            registry=registry,
+        )
+        self.table_unusable = Gauge(
+            "seamark_tail_table_unusable",
+            "1: the table was rolled back or has a foreign snapshot; its checkpoints are not followed.",
+            ["table"],
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "seamark_tail_ready", "1: past the ends that were seen at start.", registry=registry
+        )
+        self.reads = Counter(
+            "seamark_tail_reads_total",
+            "Requests for rows, by how they ended.",
+            ["table", "outcome"],
+            registry=registry,
+        )
+        self.read_seconds = Histogram(
+            "seamark_tail_read_seconds",
+            "From a request for rows to the end of the answer, waiting included.",
+            ["table"],
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
+        self.append_to_queryable_seconds = Histogram(
+            "seamark_tail_append_to_queryable_seconds",
+            "From a record's append to its row being there to ask for, one of each batch.",
+            ["table"],
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
+
+
+class GatewayMetrics:
+    """Query-gateway: questions, answers, and what it had to say of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "seamark_gateway_requests_total",
+            "Requests by what became of them, as HTTP status; an answer that broke off counts by its error.",
+            ["edge", "endpoint", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "seamark_gateway_request_seconds",
+            "From the request to the last byte of its answer, slow readers included.",
+            ["edge", "endpoint"],
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
+        self.header_seconds = Histogram(
+            "seamark_gateway_header_seconds",
+            "From the request to the answer's header: S pinned, E fixed, the first rows there.",
+            ["edge", "endpoint"],
+            buckets=_LATENCY_SECONDS,
+            registry=registry,
+        )
+        self.rows = Counter(
+            "seamark_gateway_rows_total", "Rows given.", ["edge", "endpoint"], registry=registry
+        )
+        self.sent_bytes = Counter(
+            "seamark_gateway_sent_bytes_total",
+            "Bytes of answers given.",
+            ["edge", "endpoint"],
+            registry=registry,
+        )
+        self.answers = Counter(
+            "seamark_gateway_answers_total",
+            "Answers begun, by who read history and whether they were exact, partial or doubtful.",
+            ["engine", "outcome"],
+            registry=registry,
+        )
+        self.running = Gauge("seamark_gateway_running", "Requests being answered.", registry=registry)
+        self.quota_refusals = Counter(
+            "seamark_gateway_quota_refusals_total", "Requests over a quota or a cap.", registry=registry
+        )
+        self.auth_failures = Counter(
+            "seamark_gateway_auth_failures_total", "Requests without a key that is known.", registry=registry
+        )
+        self.audit_dropped = Counter(
+            "seamark_gateway_audit_dropped_total",
+            "Audit lines that were not written because the disk was too slow.",
+            registry=registry,
+        )
+        self.pin_age_seconds = Gauge(
+            "seamark_gateway_pin_age_seconds",
+            "Since the table was last loaded from the catalog.",
+            ["table"],
+            registry=registry,
+        )
+        self.tail_errors = Counter(
+            "seamark_gateway_tail_errors_total",
+            "Partitions that a tail replica did not give, by reason.",
+            ["reason"],
+            registry=registry,
+        )

@@ -1,11 +1,15 @@
 """The demo's whole life: start everything, kill the writer once, stop in order, prove."""
 
+import json
+import shutil
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from pyiceberg.catalog import load_catalog
 
+from seamark.local.asking import Asking
 from seamark.local.engines import CatalogServer, KafkaNode, start_together, stop_together
 from seamark.local.engines.process import SupervisedProcess
 from seamark.local.errors import DemoError
@@ -38,7 +42,7 @@ def run_demo(source: Source, directory: Path, seconds: float | None) -> int:
             view.say(f"Kafka answers at {kafka.bootstrap}, the catalog at {catalog.properties()['uri']}")
             services = Services(folder, kafka, catalog, source)
             try:
-                return _Run(view, kafka, catalog, services, source, seconds).run()
+                return _Run(view, kafka, catalog, services, source, seconds, folder / "answers").run()
             finally:
                 services.kill()
         finally:
@@ -58,7 +62,10 @@ class _Run:
         services: Services,
         source: Source,
         seconds: float | None,
+        answers: Path,
     ) -> None:
+        self._answers = answers
+        self._asking: Asking | None = None
         self._view, self._kafka, self._catalog = view, kafka, catalog
         self._services, self._source, self._seconds = services, source, seconds
         self._problems: list[str] = []
@@ -82,13 +89,23 @@ class _Run:
         self._rows_before = before.market_rows
         say(f"topics, tables and streams are there; {before.rows:,} rows of earlier runs")
         services.start_writer()
+        services.start_readers()
         malformed_seconds = (
             min(_MALFORMED_SECONDS, self._seconds / 3) if self._seconds else _MALFORMED_SECONDS
         )
         services.start_venue(malformed_seconds)
         services.start_leg()
         services.await_writer()
-        say("the writer, " + ("" if self._source.live else "the simulator, ") + "and the leg run")
+        services.await_readers()
+        say(
+            "writer, tail-cache, query-gateway, "
+            + ("" if self._source.live else "simulator ")
+            + "and leg run"
+        )
+        say(f"ask away: {services.api_url}/v1/trades?last=5 (all it can do: {services.api_url}/docs)")
+        shutil.rmtree(self._answers, ignore_errors=True)
+        self._asking = Asking(services.api_url, self._answers, services.symbols())
+        self._asking.start()
         try:
             self._watch(instruments)
         except KeyboardInterrupt:
@@ -159,11 +176,28 @@ class _Run:
                 break
             _require_alive([services.writer])
             time.sleep(_READ_SECONDS / 4)
+        self._stop_asking()
+        self._stop_one(services.gateway, "the gateway has given its last answer")
+        self._stop_one(services.tail, "the tail-cache has ended")
         self._stop_one(services.writer, "the writer has committed the rest")
         reading = instruments.read()
         self._note_progress(reading)
         self._view.show(reading, "stopped")
         self._view.freeze()
+
+    def _stop_asking(self) -> None:
+        assert self._asking is not None
+        self._asking.stop()
+        asked = self._asking.asked
+        self._problems += [f"a question was not answered: {failure}" for failure in asked.failures[:3]]
+        if asked.answers:
+            typical = statistics.median(asked.milliseconds)
+            self._view.say(
+                f"{asked.answers} questions answered while it ran, {asked.across} of them from lake and stream "
+                f"together, half of them within {typical:.0f} ms"
+            )
+        else:
+            self._problems.append("no question was answered while it ran")
 
     def _stop_one(self, process: SupervisedProcess, done: str) -> None:
         process.stop(_STOP_SECONDS)
@@ -180,7 +214,11 @@ class _Run:
         began = time.monotonic()
         try:
             verdict = judge(
-                self._kafka.bootstrap, self._catalog.properties(), NAMESPACE, self._services.journals
+                self._kafka.bootstrap,
+                self._catalog.properties(),
+                NAMESPACE,
+                self._services.journals,
+                answers=self._answers,
             )
         except OracleError as error:
             raise DemoError(f"the oracle cannot judge: {error}") from error
@@ -193,6 +231,10 @@ class _Run:
         self._view.plain("")
         self._view.plain(verdict.to_text())
         self._view.plain("")
+        if self._asking is not None and self._asking.asked.sample is not None:
+            self._view.plain("The header of one answer from both sides:")
+            self._view.plain(json.dumps(self._asking.asked.sample, indent=2))
+            self._view.plain("")
         if self._first_row_seconds is not None:
             self._view.plain(f"first new row queryable {self._first_row_seconds:.1f} s after the start")
         if self._killed is not None and self._back_seconds is not None:

@@ -1,12 +1,16 @@
 """The processes between the engines and the terminal: how each is started and found ready."""
 
 import json
+import secrets
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from seamark.local.engines import CatalogServer, EngineDiedError, EngineNotReadyError, KafkaNode
 from seamark.local.engines.ports import LOOPBACK, is_free, kept_ports
@@ -26,12 +30,32 @@ class Services:
 
     def __init__(self, folder: Path, kafka: KafkaNode, catalog: CatalogServer, source: Source) -> None:
         self._folder, self._source = folder, source
-        ports = _metrics_ports(folder)
+        ports = _free_ports(folder)
         self.writer_metrics_url = f"http://{LOOPBACK}:{ports['writer']}/metrics"
         self.leg_metrics_url = f"http://{LOOPBACK}:{ports['leg']}/metrics"
+        self.api_url = f"http://{LOOPBACK}:{ports['http']}"
         self._leg_metrics_port = ports["leg"]
+        self._tail_address = f"{LOOPBACK}:{ports['tail']}"
         self._bootstrap = kafka.bootstrap
-        environment = _writer_environment(kafka, catalog, ports["writer"])
+        lake = _lake_environment(kafka, catalog)
+        environment = lake | _settings(FLUSH_SECONDS=f"{FLUSH_SECONDS:g}", METRICS_PORT=str(ports["writer"]))
+        self.tail = self._process(
+            "tail",
+            ["seamark.tail_cache"],
+            lake | _settings(GRPC_PORT=str(ports["tail"]), SPILL_FOLDER=str(folder / "tail-spill")),
+        )
+        self.gateway = self._process(
+            "gateway",
+            ["seamark.query_gateway", "run"],
+            lake
+            | _settings(
+                HTTP_PORT=str(ports["http"]),
+                GRPC_PORT=str(ports["grpc"]),
+                TAIL_ADDRESSES=self._tail_address,
+                AUTH="off",
+                CURSOR_KEY=_kept_secret(folder / "cursor-key"),
+            ),
+        )
         self._init = self._process("init", ["seamark.consumer_writer", "init"], environment)
         self.writer = self._process("writer", ["seamark.consumer_writer", "run"], environment)
         self.venue: SupervisedProcess | None = None
@@ -61,6 +85,26 @@ class Services:
     def await_writer(self) -> None:
         """Raises EngineDiedError or EngineNotReadyError."""
         self.writer.wait_ready(lambda: _get(self.writer_metrics_url) is not None, _READY_SECONDS)
+
+    def start_readers(self) -> None:
+        """Starts tail and gateway; returns at once, `await_readers` waits."""
+        self.tail.start()
+        self.gateway.start()
+
+    def await_readers(self) -> None:
+        """Raises EngineDiedError or EngineNotReadyError."""
+        self.tail.wait_ready(self._tail_serves, _READY_SECONDS)
+        self.gateway.wait_ready(lambda: _get(f"{self.api_url}/readyz") is not None, _READY_SECONDS)
+
+    def _tail_serves(self) -> bool:
+        with grpc.insecure_channel(self._tail_address) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(), timeout=_ANSWER_SECONDS
+                )
+            except grpc.RpcError:
+                return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def start_venue(self, malformed_interval_seconds: float) -> None:
         """Starts the simulator and returns when it listens. Nothing for the live exchange."""
@@ -95,13 +139,20 @@ class Services:
         self.leg.start()
         self.leg.wait_ready(lambda: _connected(_get(self.leg_metrics_url)), _READY_SECONDS)
 
+    def symbols(self) -> list[str]:
+        """What the simulator trades; of the live exchange, what the leg takes by itself."""
+        if self.venue is None:
+            return []
+        return _symbols(f"http://{LOOPBACK}:{_read_port(self._folder / 'venue-port')}")
+
     def running(self) -> list[SupervisedProcess]:
         """The processes that were started to stay, dead or alive, in order of starting."""
-        return [process for process in (self.writer, self.venue, self.leg) if process is not None]
+        started = (self.writer, self.tail, self.gateway, self.venue, self.leg)
+        return [process for process in started if process is not None]
 
     def kill(self) -> None:
         """kill -9 of whatever still runs."""
-        for process in (self.leg, self.venue, self.writer, self._init):
+        for process in (self.leg, self.venue, self.gateway, self.tail, self.writer, self._init):
             if process is not None:
                 process.kill()
 
@@ -111,35 +162,45 @@ class Services:
         )
 
 
-def _writer_environment(kafka: KafkaNode, catalog: CatalogServer, metrics_port: int) -> dict[str, str]:
+def _lake_environment(kafka: KafkaNode, catalog: CatalogServer) -> dict[str, str]:
     properties = catalog.properties()
-    settings = {
-        "KAFKA_BOOTSTRAP": kafka.bootstrap,
-        "CATALOG_URI": properties["uri"],
-        "CATALOG_WAREHOUSE": properties["warehouse"],
-        "CATALOG_CREDENTIAL": properties["credential"],
-        "CATALOG_OAUTH2_URI": properties["oauth2-server-uri"],
-        "CATALOG_NAMESPACE": NAMESPACE,
-        "S3_ENDPOINT": properties["s3.endpoint"],
-        "S3_REGION": properties["s3.region"],
-        "S3_ACCESS_KEY_ID": properties["s3.access-key-id"],
-        "S3_SECRET_ACCESS_KEY": properties["s3.secret-access-key"],
-        "STATE_URI": catalog.state_uri,
-        "FLUSH_SECONDS": f"{FLUSH_SECONDS:g}",
-        "METRICS_PORT": str(metrics_port),
-    }
+    return _settings(
+        KAFKA_BOOTSTRAP=kafka.bootstrap,
+        CATALOG_URI=properties["uri"],
+        CATALOG_WAREHOUSE=properties["warehouse"],
+        CATALOG_CREDENTIAL=properties["credential"],
+        CATALOG_OAUTH2_URI=properties["oauth2-server-uri"],
+        CATALOG_NAMESPACE=NAMESPACE,
+        S3_ENDPOINT=properties["s3.endpoint"],
+        S3_REGION=properties["s3.region"],
+        S3_ACCESS_KEY_ID=properties["s3.access-key-id"],
+        S3_SECRET_ACCESS_KEY=properties["s3.secret-access-key"],
+        STATE_URI=catalog.state_uri,
+    )
+
+
+def _settings(**settings: str) -> dict[str, str]:
     return {f"SEAMARK_{name}": value for name, value in settings.items()}
 
 
-def _metrics_ports(folder: Path) -> dict[str, int]:
-    """Ports for the services' metrics; nobody depends on them staying the same."""
-    directory = folder / "metrics"
+def _free_ports(folder: Path) -> dict[str, int]:
+    """Ports of the services: those of the last run where nobody else has taken one."""
+    directory = folder / "services"
     directory.mkdir(exist_ok=True)
-    ports = kept_ports(directory, ("writer", "leg"), {})
+    names = ("writer", "leg", "tail", "http", "grpc")
+    ports = kept_ports(directory, names, {})
     if all(map(is_free, ports.values())):
         return ports
     (directory / "ports.json").unlink()
-    return kept_ports(directory, ("writer", "leg"), {})
+    return kept_ports(directory, names, {})
+
+
+def _kept_secret(file: Path) -> str:
+    """A secret of this folder: cursors of an earlier run stay good."""
+    if not file.exists():
+        file.touch(0o600)
+        file.write_text(secrets.token_hex(32))
+    return file.read_text()
 
 
 def _get(url: str) -> str | None:

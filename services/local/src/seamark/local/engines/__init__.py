@@ -1,4 +1,4 @@
-"""The real engines on one machine: Kafka, and an object store with an Iceberg REST catalog.
+"""The real engines on one machine: Kafka, an object store with an Iceberg REST catalog, and Trino.
 
 Each engine is a process of its own, bound to 127.0.0.1, with its data, its ports and its
 log in one directory: starting it again on that directory resumes it. What an engine is
@@ -15,6 +15,7 @@ from seamark.local.engines.errors import (
 )
 from seamark.local.engines.kafka import KafkaNode
 from seamark.local.engines.together import start_together, stop_together
+from seamark.local.engines.trino import TrinoServer
 
 __all__ = [
     "CatalogServer",
@@ -24,6 +25,7 @@ __all__ = [
     "EngineNotReadyError",
     "KafkaNode",
     "PortInUseError",
+    "TrinoServer",
     "start_together",
     "stop_together",
 ]

@@ -10,33 +10,35 @@ from types import FrameType
 from seamark.local.engines.catalog import CatalogServer
 from seamark.local.engines.errors import EngineError
 from seamark.local.engines.kafka import KafkaNode
-from seamark.local.engines.together import start_together, stop_together
+from seamark.local.engines.together import Engine, start_together, stop_together
+from seamark.local.engines.trino import TrinoServer
 
 
 def main(arguments: list[str]) -> int:
     """Runs the engines in the foreground until Ctrl-C or SIGTERM. Returns the exit code.
 
     Standard output gets one line of JSON when both answer: `bootstrap`, `catalog` (for
-    pyiceberg's load_catalog) and `state_uri`.
+    pyiceberg's load_catalog), `state_uri`, and `trino` (``host:port``) if it was asked for.
     """
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     kafka = KafkaNode(options.dir / "kafka", options.kafka_port, progress=_say)
     catalog = CatalogServer(options.dir / "catalog", options.catalog_port)
+    engines: list[Engine] = [kafka, catalog]
+    reached: dict[str, object] = {
+        "bootstrap": kafka.bootstrap,
+        "catalog": catalog.properties(),
+        "state_uri": catalog.state_uri,
+    }
+    if options.trino:
+        trino = TrinoServer(options.dir / "trino", catalog, progress=_say)
+        engines.append(trino)
+        reached["trino"] = "{}:{}".format(*trino.address)
     try:
-        _say(f"starting Kafka and the catalog on {options.dir}")
-        start_together([kafka, catalog])
-        print(
-            json.dumps(
-                {
-                    "bootstrap": kafka.bootstrap,
-                    "catalog": catalog.properties(),
-                    "state_uri": catalog.state_uri,
-                }
-            ),
-            flush=True,
-        )
-        _say("both answer; Ctrl-C stops them")
+        _say(f"starting {len(engines)} engines on {options.dir}")
+        start_together(engines)
+        print(json.dumps(reached), flush=True)
+        _say("all answer; Ctrl-C stops them")
         signal.pause()
     except KeyboardInterrupt:
         _say("stopping")
@@ -44,19 +46,20 @@ def main(arguments: list[str]) -> int:
         _say(str(error))
         return 1
     finally:
-        stop_together([kafka, catalog])
+        stop_together(engines)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m seamark.local engines", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    up = commands.add_parser("up", help="start Kafka and the catalog, print how to reach them, wait")
+    up = commands.add_parser("up", help="start them, print how to reach them, wait")
     up.add_argument(
         "--dir", type=Path, required=True, help="where they keep everything; resumed if used before"
     )
     up.add_argument("--kafka-port", type=int, default=0, help="0: as last time, else a free one")
     up.add_argument("--catalog-port", type=int, default=0, help="0: as last time, else a free one")
+    up.add_argument("--trino", action="store_true", help="Trino as well: needs a JDK of version 25, 1 GB")
     return parser
 
 

@@ -1,6 +1,6 @@
 """The jars of an engine: exactly those of its ``jars.lock``, fetched once, verified at each use.
 
-A line of ``jars.lock`` is a SHA-256 and a Maven coordinate ``group:artifact:version``. The
+A line of ``jars.lock`` is a SHA-256 and a Maven coordinate ``group:artifact:version[:classifier]``. The
 repository is Maven Central, or what a ``[repositories]`` section of the user's jgo
 configuration names ``central`` (a mirror).
 """
@@ -31,13 +31,14 @@ class LockedJar:
     artifact: str
     version: str
     sha256: str
+    classifier: str = ""
 
     @property
     def file_name(self) -> str:
-        return f"{self.artifact}-{self.version}.jar"
+        return "-".join(filter(None, [self.artifact, self.version, self.classifier])) + ".jar"
 
     def __str__(self) -> str:
-        return f"{self.group}:{self.artifact}:{self.version}"
+        return ":".join(filter(None, [self.group, self.artifact, self.version, self.classifier]))
 
 
 def read_lock(file: Path) -> list[LockedJar]:
@@ -45,17 +46,24 @@ def read_lock(file: Path) -> list[LockedJar]:
     jars = []
     for number, line in enumerate(file.read_text().splitlines(), start=1):
         match line.replace(":", " ").split():
-            case [sha256, group, artifact, version] if len(sha256) == hashlib.sha256().digest_size * 2:
-                jars.append(LockedJar(group, artifact, version, sha256))
+            case [sha256, group, artifact, version, *classifier] if (
+                len(sha256) == hashlib.sha256().digest_size * 2 and len(classifier) <= 1
+            ):
+                jars.append(LockedJar(group, artifact, version, sha256, *classifier))
             case _:
                 raise EngineMissingError(
-                    f"{file} line {number}: {line!r} is not 'SHA256  group:artifact:version'"
+                    f"{file} line {number}: {line!r} is not 'SHA256  group:artifact:version[:classifier]'"
                 )
     return jars
 
 
 def class_path(lock: Path, directory: Path, progress: Callable[[str], None]) -> str:
-    """The class path of all locked jars in `directory`, fetching the ones that are not there.
+    """`jar_files` as a Java class path."""
+    return os.pathsep.join(map(str, jar_files(lock, directory, progress)))
+
+
+def jar_files(lock: Path, directory: Path, progress: Callable[[str], None]) -> list[Path]:
+    """All locked jars in `directory`, in the order of `lock`, fetching the ones that are not there.
 
     `progress` gets a line for people now and then while files are fetched. Raises
     EngineMissingError naming the jar when one cannot be fetched or is not the pinned file;
@@ -67,7 +75,7 @@ def class_path(lock: Path, directory: Path, progress: Callable[[str], None]) -> 
     if missing:
         progress(f"fetching {len(missing)} of {len(jars)} jars")
         _fetch_all(missing, directory, progress)
-    return os.pathsep.join(str(directory / jar.file_name) for jar in jars)
+    return [directory / jar.file_name for jar in jars]
 
 
 def _is_pinned(file: Path, jar: LockedJar) -> bool:
@@ -101,7 +109,7 @@ def _fetch_all(jars: list[LockedJar], directory: Path, progress: Callable[[str],
 def _fetch(maven: "MavenContext", jar: LockedJar, directory: Path) -> None:
     import requests
 
-    artifact = maven.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    artifact = maven.project(jar.group, jar.artifact).at_version(jar.version).artifact(jar.classifier)
     try:
         arrived = artifact.resolve()
     except (requests.RequestException, RuntimeError) as error:  # jgo raises RuntimeError for "not found"

@@ -1,0 +1,1 @@
+"""Made from protos/seamark/v1 by `make protos`."""

@@ -1,0 +1,185 @@
+"""Answers that were given while everything moved: each against the log below its own E."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from seamark_oracle.checks import offending
+from seamark_oracle.columns import Inserter, create, lake_expression
+from seamark_oracle.contract import FEEDS, RECORDS, Field, Type
+from seamark_oracle.errors import OracleError
+from seamark_oracle.expectation import POSITION, Fate
+from seamark_oracle.verdict import AnswerFigures, Check
+
+_AT = "stream_id, kafka_partition, kafka_offset"
+_ENDS = tuple(Field(name, Type.LONG) for name in ("answer", "stream_id", "kafka_partition", "first", "next"))
+SUBJECT = "answers"
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A line of answers.jsonl: what was asked, and what the header said."""
+
+    rows: Path
+    symbols: Sequence[str]
+    from_us: int | None
+    to_us: int | None
+    end: dict[str, int]
+    missing: Sequence[dict[str, Any]]
+    exact: bool
+
+
+def judge_answers(
+    database: duckdb.DuckDBPyConnection, table: str, folder: Path
+) -> tuple[AnswerFigures, list[Check]]:
+    """Judges the answers about `table` in `folder` against `expected_<table>`, which must cover them.
+
+    `folder` holds answers.jsonl, one answer a line: `table`, `rows` (a Parquet file with all columns
+    of the table), `symbols` (none: all), `from_us` and `to_us` (of the venue's time, or null), `end`
+    ({"stream.partition": offset}), `missing` ([{"partition", "from", "to"}]), `exact`.
+
+    Raises OracleError where an answer cannot be read.
+    """
+    given = _read(table, folder)
+    if not given:
+        return AnswerFigures(table, 0, 0, 0), []
+    fields = (*POSITION, *RECORDS[table])
+    rows = f"answered_{table}"
+    create(database, rows, (Field("answer", Type.LONG), Field("place", Type.LONG), *fields))
+    ends = f"ends_{table}"
+    create(database, ends, _ENDS)
+    create(database, f"asked_{table}", (Field("answer", Type.LONG), Field("symbol", Type.TEXT)))
+    create(
+        database,
+        f"range_{table}",
+        (Field("answer", Type.LONG), Field("from_us", Type.LONG, True), Field("to_us", Type.LONG, True)),
+    )
+    with Inserter(database, ends, _ENDS) as inserter:
+        for number, answer in enumerate(given):
+            for where, end in answer.end.items():
+                for first, last in _covered(where, end, answer.missing):
+                    inserter.add((number, *map(int, where.split(".")), first, last))
+    for number, answer in enumerate(given):
+        _load(database, rows, fields, number, answer)
+        database.execute(
+            f"INSERT INTO range_{table} VALUES (?, ?, ?)", [number, answer.from_us, answer.to_us]
+        )
+        for symbol in answer.symbols or ("",):
+            database.execute(f"INSERT INTO asked_{table} VALUES (?, ?)", [number, symbol])
+    # Rows that each answer must have: of the log below its E, without what it names as missing.
+    database.execute(
+        f"CREATE VIEW due_{table} AS SELECT answer, expected.* FROM expected_{table} AS expected "
+        f"JOIN {ends} USING (stream_id, kafka_partition) JOIN range_{table} USING (answer) "
+        f"JOIN asked_{table} AS asked USING (answer) "
+        f"WHERE kafka_offset >= first AND kafka_offset < next AND fate = '{Fate.ROW.value}' "
+        f"AND (asked.symbol = '' OR asked.symbol = expected.symbol) "
+        f'AND (from_us IS NULL OR expected."timestamp" >= from_us) '
+        f'AND (to_us IS NULL OR expected."timestamp" < to_us)'
+    )
+    others = [field.name for field in fields if field.name not in _AT.split(", ")]
+    order = (
+        f'"timestamp", exchange, market, symbol, feed, id_epoch, source_sequence, {_AT}'
+        if table in FEEDS
+        else _AT
+    )
+    differs = " OR ".join(f'given."{name}" IS DISTINCT FROM due."{name}"' for name in others)
+    checks = [
+        offending(
+            database,
+            SUBJECT,
+            f"no answer about {table} lacks a row",
+            f"SELECT answer, {_AT} FROM due_{table} ANTI JOIN {rows} USING (answer, {_AT})",
+        ),
+        offending(
+            database,
+            SUBJECT,
+            f"no answer about {table} has a row too many",
+            f"SELECT answer, {_AT} FROM {rows} ANTI JOIN due_{table} USING (answer, {_AT})",
+        ),
+        offending(
+            database,
+            SUBJECT,
+            f"no answer about {table} has a row twice",
+            f"SELECT answer, {_AT}, count(*) AS times FROM {rows} GROUP BY ALL HAVING count(*) > 1",
+        ),
+        offending(
+            database,
+            SUBJECT,
+            f"every value of answers about {table} equals the log's",
+            f"SELECT answer, {_AT} FROM {rows} AS given JOIN due_{table} AS due USING (answer, {_AT}) WHERE {differs}",
+        ),
+        offending(
+            database,
+            SUBJECT,
+            f"answers about {table} are in the total order",
+            f"SELECT answer, place FROM {rows} QUALIFY row({order}) < lag(row({order})) "
+            f"OVER (PARTITION BY answer ORDER BY place)",
+        ),
+        Check(
+            SUBJECT,
+            f"no answer about {table} is exact and lacks ranges",
+            sum(answer.exact and bool(answer.missing) for answer in given),
+        ),
+    ]
+    count = int(database.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
+    return AnswerFigures(table, len(given), count, sum(answer.exact for answer in given)), checks
+
+
+def _read(table: str, folder: Path) -> list[_Given]:
+    file = folder / "answers.jsonl"
+    if not file.exists():
+        raise OracleError(f"answers were {folder}, must hold answers.jsonl")
+    given = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        try:
+            document = json.loads(line)
+            if document["table"] != table:
+                continue
+            given.append(
+                _Given(
+                    folder / document["rows"],
+                    document["symbols"],
+                    document["from_us"],
+                    document["to_us"],
+                    document["end"],
+                    document["missing"],
+                    document["exact"],
+                )
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise OracleError(f"line {number} of {file} is no answer: {error!r}") from error
+    return given
+
+
+def _load(
+    database: duckdb.DuckDBPyConnection, rows: str, fields: Sequence[Field], number: int, answer: _Given
+) -> None:
+    path = str(answer.rows).replace("'", "''")
+    try:
+        database.execute(
+            f"INSERT INTO {rows} SELECT {number}, file_row_number, {', '.join(map(lake_expression, fields))} "
+            f"FROM read_parquet('{path}', file_row_number = true)"
+        )
+    except duckdb.Error as error:
+        raise OracleError(f"DuckDB cannot read answer {answer.rows}: {error}") from error
+
+
+def _covered(where: str, end: int, missing: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+    """[0, end) without the ranges that the answer says it lacks."""
+    pieces, at = [], 0
+    gaps = sorted(
+        (int(gap["from"]), end if gap["to"] == "unknown" else int(gap["to"]))
+        for gap in missing
+        if gap["partition"] == where
+    )
+    for first, last in gaps:
+        if first > at:
+            pieces.append((at, min(first, end)))
+        at = max(at, last)
+    if at < end:
+        pieces.append((at, end))
+    return pieces

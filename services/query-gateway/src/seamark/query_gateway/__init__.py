@@ -1,0 +1,1 @@
+"""Exact answers from stream and lake together."""

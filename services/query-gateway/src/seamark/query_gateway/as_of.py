@@ -1,0 +1,157 @@
+"""Each trade with the quote that stood when it happened. One clock for both sides."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+
+from seamark.market.order import total_order
+from seamark.market.predicate import Clock, Predicate
+from seamark.market.schema import RecordKind, row_schema
+from seamark.query_gateway.answer import Answer, whole_answer
+from seamark.query_gateway.errors import Invalid
+from seamark.query_gateway.opening import Opened, Opening
+from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames
+from seamark.query_gateway.question import AsOfQuestion, hash_of
+from seamark.query_gateway.reading import Want
+from seamark.query_gateway.running import Call
+
+_KEY = ("exchange", "market", "symbol")
+_TRADE = (
+    "exchange",
+    "market",
+    "symbol",
+    "source_sequence",
+    "timestamp",
+    "ingestion_timestamp",
+    "price",
+    "quantity",
+    "side",
+)
+_QUOTE = ("bid_price", "bid_quantity", "ask_price", "ask_quantity")
+LOOKBACK_US = (60_000_000, 3_600_000_000, 86_400_000_000)
+"""How far before the first trade quotes are looked for, step by step, while some trade has none."""
+
+AS_OF_SCHEMA = pa.schema(
+    [
+        *(row_schema(RecordKind.TRADES).field(name) for name in _TRADE),
+        *(row_schema(RecordKind.QUOTES).field(name).with_nullable(True) for name in _QUOTE),
+        pa.field("quote_sequence", pa.int64()),
+        pa.field("quote_time", pa.timestamp("us", "UTC")),
+    ]
+)
+"""Columns of an answer. Those of the quote are null where no quote stood."""
+
+
+async def answer_as_of(opening: Opening, question: AsOfQuestion, call: Call) -> Answer:
+    """Raises Invalid: the clock is the venue's, but quotes carry receive time in its column."""
+    if question.from_us >= question.to_us:
+        raise Invalid(
+            "start",
+            f"start was {question.from_us}, must be before end, which was {question.to_us} (microseconds)",
+        )
+    named = hash_of(
+        "as_of",
+        question.symbols,
+        question.from_us,
+        question.to_us,
+        question.clock.value,
+        question.tolerance_us,
+        question.limit,
+    )
+    clock = question.clock
+    trades_predicate = Predicate(question.symbols, clock, question.from_us, question.to_us)
+    trade_columns = needed_columns(RecordKind.TRADES, _TRADE)
+    want = opening.want(question.consistency, "trades", named)
+    trades = await opening.open(RecordKind.TRADES, _known(trades_predicate, want), trade_columns, want, call)
+    found = await collect(
+        ordered_frames(
+            trades.table, opening.history(trades), trades.plan, trade_columns, call, question.limit
+        )
+    )
+    rows = pl.DataFrame(schema=dict.fromkeys(trade_columns, pl.Null)) if found is None else found
+    if question.limit:
+        rows = rows.head(question.limit)
+    want = opening.want(question.consistency, "quotes", named)
+    quotes, joined = await _with_quotes(opening, question, rows, want, call)
+    header = opening.header((trades, quotes), named, clock, call)
+    return whole_answer(header, AS_OF_SCHEMA, joined)
+
+
+async def _with_quotes(
+    opening: Opening, question: AsOfQuestion, trades: pl.DataFrame, want: Want, call: Call
+) -> tuple[Opened, pl.DataFrame | None]:
+    """The quotes' table as opened last, and the join; E is that of the first opening."""
+    clock = question.clock.value
+    columns = needed_columns(RecordKind.QUOTES, (*_KEY, *_QUOTE, clock, "timestamp_source"))
+    steps = (question.tolerance_us,) if question.tolerance_us else LOOKBACK_US
+    for lookback_us in steps:
+        predicate = Predicate(
+            question.symbols, question.clock, max(0, question.from_us - lookback_us), question.to_us
+        )
+        opened = await opening.open(RecordKind.QUOTES, _known(predicate, want), columns, want, call)
+        if want.end is None:
+            want = Want(end=opened.table.end, known_at_us=want.known_at_us)
+        quotes = await collect(
+            ordered_frames(opened.table, opening.history(opened), opened.plan, columns, call)
+        )
+        joined = _joined(question, trades, quotes)
+        if joined is None or not joined["quote_time"].has_nulls():
+            break
+    return opened, joined
+
+
+def _known(predicate: Predicate, want: Want) -> Predicate:
+    if want.known_at_us is None:
+        return predicate
+    return Predicate(
+        predicate.symbols,
+        predicate.clock,
+        predicate.from_us,
+        predicate.to_us,
+        predicate.filters,
+        want.known_at_us,
+    )
+
+
+def _joined(question: AsOfQuestion, trades: pl.DataFrame, quotes: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Trades in their order, each with the last quote at or before it: of equal times the last in the order."""
+    if not len(trades):
+        return None
+    clock = question.clock.value
+    left = trades.with_row_index("__row").with_columns(pl.col(name).cast(pl.String) for name in _KEY)
+    if quotes is None or not len(quotes):
+        empty = [pl.lit(None, pl.Decimal(28, 10)).alias(name) for name in _QUOTE]
+        return trades.with_columns(
+            *empty,
+            quote_sequence=pl.lit(None, pl.Int64),
+            quote_time=pl.lit(None, pl.Datetime("us", "UTC")),
+        )
+    if (
+        question.clock is Clock.EVENT
+        and not question.allow_receive_time
+        and (quotes["timestamp_source"].cast(pl.String) == "RECEIVE").any()
+    ):
+        raise Invalid(
+            "clock",
+            "clock was event, but quotes of this venue carry receive time: ask by receive, or allow_receive_time",
+        )
+    right = (
+        quotes.sort([clock, *(name for name in total_order(RecordKind.QUOTES) if name != clock)])
+        .select(
+            *(pl.col(name).cast(pl.String) for name in _KEY),
+            pl.col(clock),
+            pl.col(clock).alias("quote_time"),
+            pl.col("source_sequence").alias("quote_sequence"),
+            *_QUOTE,
+        )
+        .unique([*_KEY, clock], keep="last", maintain_order=True)
+    )
+    tolerance = f"{question.tolerance_us}us" if question.tolerance_us else None
+    return (
+        left.sort(clock, maintain_order=True)
+        .join_asof(
+            right, on=clock, by=list(_KEY), strategy="backward", tolerance=tolerance, check_sortedness=False
+        )
+        .sort("__row")
+    )

@@ -1,0 +1,123 @@
+"""Answers questions for bars: ordered trades to partial states, and what the feed's events say of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+
+import polars as pl
+
+from seamark.lake.checkpoint import StreamPartition
+from seamark.market.predicate import Clock, Comparison, Predicate, filter_of
+from seamark.market.routing import Routing
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.answer import Answer, whole_answer
+from seamark.query_gateway.bars import BARS_SCHEMA, COLUMNS, finished, merged, partial
+from seamark.query_gateway.finality import Frontier
+from seamark.query_gateway.finality_index import FinalityIndex
+from seamark.query_gateway.opening import Opened, Opening
+from seamark.query_gateway.ordered_rows import needed_columns, ordered_frames
+from seamark.query_gateway.question import INTERVALS_US, BarsQuestion, hash_of
+from seamark.query_gateway.running import Call
+
+_KIND = RecordKind.TRADES
+_READ = needed_columns(_KIND, COLUMNS)
+
+
+class BarsAnswers:
+    """Bars, with the state of each."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._finality = FinalityIndex(opening)
+
+    async def answer(self, question: BarsQuestion, call: Call) -> Answer:
+        """Bars of intervals with trades, ascending; the first and the last may be cut by the question's range."""
+        opening = self._opening
+        interval_us = INTERVALS_US[question.interval]
+        named = hash_of(
+            "bars",
+            question.exchange,
+            question.market,
+            question.symbol,
+            question.from_us,
+            question.to_us,
+            question.interval,
+        )
+        want = opening.want(question.consistency, _KIND.value, named)
+        filters = tuple(
+            filter_of(_KIND, column, Comparison.EQ, (value,))
+            for column, value in (("exchange", question.exchange), ("market", question.market))
+        )
+        predicate = Predicate(
+            (question.symbol,), Clock.EVENT, question.from_us, question.to_us, filters, want.known_at_us
+        )
+        opened = await opening.open(_KIND, predicate, _READ, want, call)
+        states: list[pl.DataFrame] = []
+        last_rows: list[pl.DataFrame] = []
+        frames = ordered_frames(opened.table, opening.history(opened), opened.plan, _READ, call)
+        async with aclosing(frames):  # type: ignore[type-var]
+            async for frame in frames:
+                states.append(await asyncio.to_thread(partial, frame, interval_us))
+                last_rows.append(_last_offsets(frame, interval_us))
+                call.rows += len(frame)
+        # The events' vector is read after the data's: what they say is settled is then below it.
+        settled, feed = await self._finality.read(question, named, call)
+        header = opening.header((opened, feed), named, Clock.EVENT, call)
+        if not states:
+            return whole_answer(header, BARS_SCHEMA, None)
+        bars = merged(states)
+        starts = bars["start_us"].to_list()
+        offsets = _by_interval(last_rows)
+        verdicts = [
+            _state(settled, question, start, start + interval_us, opened, offsets.get(start, {}))
+            for start in starts
+        ]
+        return whole_answer(header, BARS_SCHEMA, finished(bars, verdicts, [None] * len(starts)))
+
+
+def _last_offsets(frame: pl.DataFrame, interval_us: int) -> pl.DataFrame:
+    return frame.group_by(
+        (pl.col("timestamp").to_physical() // interval_us * interval_us).alias("start_us"),
+        "stream_id",
+        "kafka_partition",
+    ).agg(pl.col("kafka_offset").max())
+
+
+def _by_interval(parts: Sequence[pl.DataFrame]) -> dict[int, dict[StreamPartition, int]]:
+    """Greatest offset of the rows of each interval, by partition."""
+    found: dict[int, dict[StreamPartition, int]] = {}
+    for start, stream_id, partition, offset in pl.concat(parts).iter_rows():
+        of_start = found.setdefault(start, {})
+        where = StreamPartition(stream_id, partition)
+        of_start[where] = max(offset, of_start.get(where, -1))
+    return found
+
+
+def _state(
+    settled: Frontier | None,
+    question: BarsQuestion,
+    start_us: int,
+    end_us: int,
+    opened: Opened,
+    offsets: Mapping[StreamPartition, int],
+) -> str:
+    """provisional: the legs have not said that it is over. final: they have, and all they meant is in the
+    answer. revised: rows of it came behind that."""
+    if start_us < question.from_us or end_us > question.to_us:
+        return "provisional"  # cut by the range asked for: not the whole interval
+    vector = settled.settled(end_us) if settled is not None else None
+    if vector is None:
+        return "provisional"
+    pin = opened.table.pin
+    for where in pin.open_partitions:
+        stream = pin.streams[where.stream_id]
+        if Routing.from_json(stream.routing).partition_of(question.symbol) != where.partition:
+            continue
+        limit = vector.get((stream.topic_id, where.partition), 0)
+        if limit > opened.table.end.get(where, 0):
+            return "provisional"
+        if offsets.get(where, -1) >= limit:
+            return "revised"
+    return "final"

@@ -1,0 +1,59 @@
+"""From how fresh or old an answer is to be, to how much of the log is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seamark.query_gateway.cursor import Cursor
+from seamark.query_gateway.errors import Invalid
+from seamark.query_gateway.question import (
+    AsKnownAt,
+    AtCursor,
+    AtSnapshot,
+    Consistency,
+    Latest,
+    MaxStaleness,
+    MinOffsets,
+)
+from seamark.query_gateway.reading import Want
+
+KNOWN_AFTER_US = 5_000_000
+"""What was appended until T is settled so long after T: brokers' clocks differ, and idle partitions have no mark."""
+
+
+def want_of(
+    consistency: Consistency, table: str, decode: Callable[[str], Cursor], question: str, now_us: int
+) -> Want:
+    """`question`: hash that a cursor must carry.
+
+    Raises:
+        Invalid: a time too near, a cursor of another question or table.
+    """
+    match consistency:
+        case Latest(last_end):
+            return Want(floor=last_end)
+        case MinOffsets(offsets):
+            return Want(floor=offsets, strict=True)
+        case MaxStaleness(milliseconds):
+            if milliseconds < 0:
+                raise Invalid("consistency", f"max_staleness was {milliseconds} ms, must be 0 or more")
+            return Want(max_staleness_ms=milliseconds)
+        case AsKnownAt(instant_us):
+            if not 0 <= instant_us <= now_us - KNOWN_AFTER_US:
+                raise Invalid(
+                    "as_known_at",
+                    f"as_known_at was {instant_us}, must be 0 to {now_us - KNOWN_AFTER_US} (microseconds, 5 s ago)",
+                )
+            return Want(known_at_us=instant_us)
+        case AtSnapshot(snapshot_id):
+            return Want(snapshot_id=snapshot_id)
+        case AtCursor(text):
+            return want_of_cursor(decode(text), table, question)
+
+
+def want_of_cursor(cursor: Cursor, table: str, question: str) -> Want:
+    """Raises Invalid: the cursor belongs to another question."""
+    if cursor.question != question or table not in cursor.tables:
+        raise Invalid("cursor", "cursor was of another question, must be one that this question gave")
+    of_table = cursor.tables[table]
+    return Want(end=of_table.end, revision=of_table.revision)

@@ -1,0 +1,100 @@
+"""Footers of data files: where their columns lie, under which names, and between which bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.schema import Schema
+
+from seamark.market.schema import RecordKind, row_schema
+from seamark.query_gateway.direct.bounds import bounds_schema, tracked
+from seamark.query_gateway.direct.errors import DirectReadRefused
+from seamark.query_gateway.direct.ranges import Range
+
+_FIELD_ID = b"PARQUET:field_id"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Footer:
+    """What is known of a data file."""
+
+    path: str
+    size_bytes: int
+    metadata: pq.FileMetaData
+    names: Mapping[str, str]
+    """Names in the file of the columns it has."""
+    leaves: Mapping[str, tuple[int, ...]]
+    """Numbers of a column's Parquet columns; a nested one has several."""
+    groups: pl.DataFrame
+    """One row a row group: `path`, `group`, `rows`, bounds."""
+
+    def ranges(self, group: int, columns: Iterable[str]) -> list[Range]:
+        """Where columns of a row group lie."""
+        found = self.metadata.row_group(group)
+        ranges = []
+        for name in columns:
+            for leaf in self.leaves[name]:
+                chunk = found.column(leaf)
+                # A column without a dictionary page may say 0.
+                first = chunk.dictionary_page_offset or chunk.data_page_offset
+                ranges.append((first, first + chunk.total_compressed_size))
+        return ranges
+
+
+def footer_of(
+    kind: RecordKind, schema: Schema, path: str, size_bytes: int, metadata: pq.FileMetaData
+) -> Footer:
+    """The footer of a file of a table with `schema`.
+
+    Raises:
+        DirectReadRefused: its columns cannot be told.
+    """
+    names = _names(path, metadata.schema.to_arrow_schema(), schema, row_schema(kind).names)
+    of_root: dict[str, list[int]] = {}
+    for leaf in range(metadata.num_columns):
+        of_root.setdefault(metadata.schema.column(leaf).path.partition(".")[0], []).append(leaf)
+    leaves = {name: tuple(of_root[found]) for name, found in names.items()}
+    return Footer(path, size_bytes, metadata, names, leaves, _groups(kind, path, metadata, leaves))
+
+
+def _names(path: str, file: pa.Schema, schema: Schema, wanted: Iterable[str]) -> dict[str, str]:
+    """Columns by their field id, as Iceberg has it: a file keeps the names of the day it was written."""
+    by_id = {
+        int(field.metadata[_FIELD_ID]): field.name for field in file if _FIELD_ID in (field.metadata or {})
+    }
+    if len(by_id) != len(file):
+        raise DirectReadRefused(
+            f"columns without a field id were {len(file) - len(by_id)} in {path}, must be 0"
+        )
+    ids = {field.name: field.field_id for field in schema.fields}
+    return {name: by_id[ids[name]] for name in wanted if name in ids and ids[name] in by_id}
+
+
+def _groups(
+    kind: RecordKind, path: str, metadata: pq.FileMetaData, leaves: Mapping[str, tuple[int, ...]]
+) -> pl.DataFrame:
+    schema = {"path": pl.String(), "group": pl.Int32(), "rows": pl.Int64(), **bounds_schema(kind)}
+    columns: dict[str, list[Any]] = {name: [] for name in schema}
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns["path"].append(path)
+        columns["group"].append(number)
+        columns["rows"].append(group.num_rows)
+        for name in tracked(kind):
+            statistics = group.column(leaves[name][0]).statistics if name in leaves else None
+            if statistics is None or not statistics.has_min_max:
+                columns[f"{name}_min"].append(None)
+                columns[f"{name}_max"].append(None)
+                continue
+            columns[f"{name}_min"].append(_stored(statistics.min_raw))
+            columns[f"{name}_max"].append(_stored(statistics.max_raw))
+    return pl.DataFrame(columns, schema=schema)
+
+
+def _stored(value: Any) -> str | int:  # noqa: ANN401 - Arrow is untyped
+    return value.decode() if isinstance(value, bytes) else value

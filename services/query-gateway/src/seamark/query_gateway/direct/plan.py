@@ -1,0 +1,100 @@
+"""What a read touches: row groups with their bounds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from seamark.market.predicate import Clock, Predicate
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.sources import HistoryEstimate, Window
+
+_DECODED_AT_MOST = 4
+"""How often the largest row group may be decoded to stream an answer, about."""
+_Integers: TypeAlias = npt.NDArray[np.int64]
+_Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Row groups of one snapshot that may hold matching rows."""
+
+    kind: RecordKind
+    table: Table
+    predicate: Predicate
+    columns: tuple[str, ...]
+    groups: pl.DataFrame
+    """`path`, `size_bytes`, `group`, `rows`, `bytes` (of the columns read), bounds."""
+    refined: bool
+    """Whether these are row groups; else they are files, without `group`, whose footers were not read."""
+
+    @property
+    def estimate(self) -> HistoryEstimate:
+        """Rows: at most. Bytes: as stored, of the columns read, in proportion to the rows of each file."""
+        return HistoryEstimate(
+            rows=int(self.groups["rows"].sum()),
+            bytes=int(self.groups["bytes"].sum()),
+            files=self.groups["path"].n_unique(),
+        )
+
+    @property
+    def time_bounds_us(self) -> tuple[int, int] | None:
+        """Least and greatest `timestamp` there may be; None: no row, or unknown."""
+        least, greatest = self.groups["timestamp_min"], self.groups["timestamp_max"]
+        if not len(self.groups) or least.has_nulls() or greatest.has_nulls():
+            return None
+        return int(least.min()), int(greatest.max())  # type: ignore[arg-type]
+
+    def windows(self, target_rows: int) -> Sequence[Window]:
+        """Ascending windows that tile all time, each with about so many rows; at least one.
+
+        Rows are taken to be spread evenly between the bounds of their group. A group is decoded for each window
+        that touches it, so windows are never much shorter than the largest. Kinds in the order of the log have
+        one window.
+        """
+        known = self.groups.drop_nulls(["timestamp_min", "timestamp_max"])
+        if not self.kind.sequenced or known.is_empty():
+            return [Window()]
+        counts = known["rows"].to_numpy()
+        times, rows_before = _rows_before(
+            known["timestamp_min"].to_numpy(), known["timestamp_max"].to_numpy() + 1, counts
+        )
+        if self.predicate.clock is Clock.EVENT:
+            first, behind = self.predicate.from_us, self.predicate.to_us
+        else:
+            first = behind = None
+        ends = [times[0] if first is None else first, times[-1] if behind is None else behind]
+        low, high = np.interp(ends, times, rows_before)
+        target = max(target_rows, int(counts.max()) // _DECODED_AT_MOST, 1)
+        count = int((high - low) / target)
+        levels = low + (high - low) * np.arange(1, count) / max(count, 1)
+        edges = sorted({int(cut) for cut in np.interp(levels, rows_before, times)})
+        return [Window(*ends) for ends in pairwise([None, *edges, None])]
+
+
+def _rows_before(first_us: _Integers, behind_us: _Integers, rows: _Integers) -> tuple[_Integers, _Floats]:
+    """(instants, rows before each) of rows spread evenly over [first, behind)."""
+    rate = rows / (behind_us - first_us)
+    times, at = np.unique(np.concatenate([first_us, behind_us]), return_inverse=True)
+    change = np.bincount(at, weights=np.concatenate([rate, -rate]))
+    passed = np.cumsum(change)[:-1] * np.diff(times)
+    return times, np.concatenate([[0.0], np.cumsum(passed)])
+
+
+def bytes_read(schema: Schema, columns: Iterable[str]) -> pl.Expr:
+    """Stored bytes of these columns of a file; of a file without sizes, all of it."""
+    wanted = set(columns)
+    # Iceberg keeps sizes by the innermost fields.
+    ids = [at for at in schema.field_ids if schema.find_column_name(at).partition(".")[0] in wanted]  # type: ignore[union-attr]
+    element = pl.element().struct
+    sizes = pl.col("column_sizes").list.eval(element.field("value").filter(element.field("key").is_in(ids)))
+    total = sizes.list.sum()
+    return pl.when(total > 0).then(total).otherwise(pl.col("size_bytes"))

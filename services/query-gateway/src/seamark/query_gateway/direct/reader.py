@@ -1,0 +1,218 @@
+"""Plans and reads rows of one snapshot."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import polars as pl
+from pyiceberg.table import Table
+
+from seamark.market.predicate import Predicate
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.direct.bounds import bounds_schema, may_lie, may_match, surely_matches
+from seamark.query_gateway.direct.columns import ColumnReader, Group, Part
+from seamark.query_gateway.direct.datafile_cache import DataFiles
+from seamark.query_gateway.direct.files import LiveFiles
+from seamark.query_gateway.direct.footers import Footer
+from seamark.query_gateway.direct.plan import Plan, bytes_read
+from seamark.query_gateway.direct.store import Stores
+from seamark.query_gateway.merge import below as below_vector
+from seamark.query_gateway.merge import inside
+from seamark.query_gateway.pin import Pin
+from seamark.query_gateway.question import Vector
+from seamark.query_gateway.sources import HistoryPlan, Window
+
+_MOST_FOOTERS = 2_000
+"""Files whose footers a plan looks at; of more, they are read when it is their turn."""
+_FOOTERS_AT_ONCE = 256
+_PART_ROWS = 128 * 1024
+"""Rows that one thread decodes before it looks whether anybody still wants them; about."""
+_FRAME_ROWS = 256 * 1024
+"""Rows that are held against the question in one go; about."""
+_RECENT_US = 3_600_000_000
+"""How far behind the newest row a file may end that is fetched before it is asked for."""
+_CELL_BYTES = 8
+"""A value in memory; about."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class DirectReader:
+    """A `History`. Any thread may ask; calls block."""
+
+    def __init__(self, cache_bytes: int, threads: int) -> None:
+        """`cache_bytes`: of all that is kept; half of it decoded columns. `threads`: that read at a time."""
+        # One question takes no more than half, so that a long one leaves some to the short ones.
+        self._at_a_time = max(1, threads // 2)
+        stores = Stores()
+        self._files = LiveFiles(stores, cache_bytes // 16)
+        self._file_bytes = cache_bytes // 4
+        self._data = DataFiles(stores, footer_bytes=cache_bytes // 8, file_bytes=self._file_bytes)
+        self._pool = ThreadPoolExecutor(threads, "direct")
+        self._column_bytes = cache_bytes // 2
+        self._columns = ColumnReader(self._data, self._column_bytes, self._pool)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def warm(self, pin: Pin) -> None:
+        """Fetch what questions about a new snapshot will ask for first: its manifests, and its newest files.
+
+        Raises:
+            SnapshotGone, DirectReadRefused, CatalogUnavailable: as `plan`; questions may still be asked.
+        """
+        kind, table = RecordKind(pin.table), pin.view.handle
+        files = self._files.of(kind, table, pin.snapshot_id).sort("timestamp_max", descending=True)
+        recent = files.filter(
+            pl.col("timestamp_max") >= pl.col("timestamp_max").max() - _RECENT_US,
+            pl.col("size_bytes").cum_sum() <= self._file_bytes // 2,
+        )
+
+        def fetch(path: str, size_bytes: int) -> None:
+            self._data.hold(table, path, size_bytes)
+            self._data.footer(kind, table, path, size_bytes)
+
+        pairs = iter(recent.select("path", "size_bytes").rows())
+        for _ in self._ahead(lambda pair: self._pool.submit(fetch, *pair).result, pairs):
+            pass
+
+    def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> Plan:
+        """What reading `columns` of the matching rows of the pinned snapshot touches.
+
+        Raises:
+            SnapshotGone: the snapshot or one of its files is not there any more.
+            DirectReadRefused: it has delete files.
+            CatalogUnavailable: the object store does not answer.
+        """
+        kind, table = RecordKind(pin.table), pin.view.handle
+        files = self._files.of(kind, table, pin.snapshot_id)
+        condition = may_match(predicate, kind)
+        if condition is not None:
+            files = files.filter(condition)
+        names = dict.fromkeys([*columns, *predicate.columns])
+        files = files.select(
+            "path", "size_bytes", "rows", *bounds_schema(kind), bytes=bytes_read(table.schema(), names)
+        )
+        refined = len(files) <= _MOST_FOOTERS
+        groups = self._row_groups(kind, table, files, condition) if refined else files
+        return Plan(kind, table, predicate, tuple(columns), groups, refined)
+
+    def read(
+        self, plan: HistoryPlan, window: Window, below: Vector | None, cancelled: threading.Event
+    ) -> Iterator[pl.DataFrame]:
+        """Matching rows in the window with the plan's columns, in no order; text that repeats as Categorical.
+
+        `below`: only rows whose offset is below their partition's; of partitions not named, none. Stops early
+        once `cancelled` is set.
+
+        Raises:
+            SnapshotGone, DirectReadRefused, CatalogUnavailable: as `plan`.
+        """
+        assert isinstance(plan, Plan)  # made by this reader
+        conditions = [plan.predicate.expression(), inside(window)]
+        if below is not None:
+            conditions.append(below_vector(below))
+        known = [condition for condition in conditions if condition is not None]
+        keep = pl.all_horizontal(known) if known else pl.lit(value=True)
+        compared = tuple(dict.fromkeys([*plan.columns, *keep.meta.root_names()]))
+
+        def begin(part: Part) -> Callable[[], list[pl.DataFrame]]:
+            return self._columns.begin(plan.kind, plan.table, part, cancelled)
+
+        unsure: list[pl.DataFrame] = []
+        waiting = 0
+        for part, frames in self._ahead(begin, self._parts(plan, compared, window, below)):
+            if cancelled.is_set():
+                return
+            for group, frame in zip(part.groups, frames, strict=True):
+                if group.sure:
+                    yield frame
+                    continue
+                unsure.append(frame)
+                waiting += len(frame)
+                if waiting >= _FRAME_ROWS:
+                    yield from _matching(unsure, keep, plan.columns)
+                    unsure, waiting = [], 0
+        yield from _matching(unsure, keep, plan.columns)
+
+    def _row_groups(
+        self, kind: RecordKind, table: Table, files: pl.DataFrame, condition: pl.Expr | None
+    ) -> pl.DataFrame:
+        """Row groups of files, of those that `condition` may hold for."""
+
+        def begin(file: tuple[str, int]) -> Callable[[], Footer]:
+            held = self._data.held_footer(file[0])
+            if held is not None:
+                return lambda: held
+            return self._pool.submit(self._data.footer, kind, table, *file).result
+
+        pairs = iter(files.select("path", "size_bytes").rows())
+        frames = [footer.groups for _, footer in self._ahead(begin, pairs)]
+        if not frames:
+            return files.with_columns(group=pl.lit(0, pl.Int32))
+        groups = pl.concat(frames)
+        if condition is not None:
+            groups = groups.filter(condition)
+        share = pl.col("bytes") * pl.col("rows") // pl.col("file_rows")
+        of_file = files.select("path", "size_bytes", "bytes", file_rows="rows")
+        return groups.join(of_file, on="path", maintain_order="left").with_columns(bytes=share)
+
+    def _parts(
+        self, plan: Plan, compared: tuple[str, ...], window: Window, below: Vector | None
+    ) -> Iterator[Part]:
+        """What to read. `compared`: the columns of a group that is not sure to match."""
+        lies = may_lie(window, below)
+        matches = may_match(plan.predicate, plan.kind)
+        sure = surely_matches(plan.predicate, window, plan.kind) if below is None else pl.lit(value=False)
+        small = len(plan.columns) * _CELL_BYTES * plan.estimate.rows <= self._column_bytes // 2
+        again = pl.lit(small)
+        if window.from_us is not None:
+            again = again | (pl.col("timestamp_min") < window.from_us)
+        if window.to_us is not None:
+            again = again | (pl.col("timestamp_max") >= window.to_us)
+        chosen = plan.groups if lies is None else plan.groups.filter(lies)
+        slices = [chosen] if plan.refined else chosen.iter_slices(_FOOTERS_AT_ONCE)
+        for groups in slices:
+            if not plan.refined:
+                groups = self._row_groups(plan.kind, plan.table, groups, matches)
+                groups = groups if lies is None else groups.filter(lies)
+            marked = groups.with_columns(sure=sure, keep=again.fill_null(value=False))
+            yield from _packed(marked, plan.columns, compared)
+
+    def _ahead(self, begin: Callable[[T], Callable[[], R]], items: Iterator[T]) -> Iterator[tuple[T, R]]:
+        """Each item with what it came to, in order; some are begun before it is their turn."""
+        begun = deque((item, begin(item)) for item in islice(items, self._at_a_time))
+        while begun:
+            item, result = begun.popleft()
+            found = result()
+            begun.extend((item, begin(item)) for item in islice(items, 1))
+            yield item, found
+
+
+def _packed(groups: pl.DataFrame, given: tuple[str, ...], compared: tuple[str, ...]) -> Iterator[Part]:
+    """Row groups in order, as many of one file in a part as are decoded in one go."""
+    packed: list[Group] = []
+    path, size_bytes, held = "", 0, 0
+    names = ("path", "size_bytes", "rows", "group", "sure", "keep")
+    for next_path, next_size, rows, number, sure, keep in groups.select(names).iter_rows():
+        if packed and (next_path != path or held + rows > _PART_ROWS):
+            yield Part(path, size_bytes, tuple(packed))
+            packed, held = [], 0
+        path, size_bytes = next_path, next_size
+        packed.append(Group(number, given if sure else compared, sure, keep))
+        held += rows
+    if packed:
+        yield Part(path, size_bytes, tuple(packed))
+
+
+def _matching(frames: list[pl.DataFrame], keep: pl.Expr, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Matching rows as one frame, unless there are none."""
+    if frames:
+        found = pl.concat(frames).filter(keep).select(columns)
+        if len(found):
+            yield found

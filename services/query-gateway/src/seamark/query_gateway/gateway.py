@@ -1,0 +1,171 @@
+"""Answers questions. What HTTP and gRPC call; each kind of question has its module."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+
+import polars as pl
+import pyarrow as pa
+
+from seamark.lake.errors import CatalogUnavailable
+from seamark.market.predicate import Predicate
+from seamark.market.schema import RecordKind, row_schema
+from seamark.query_gateway.answer import Answer, batches_of
+from seamark.query_gateway.as_of import answer_as_of
+from seamark.query_gateway.bars_answer import BarsAnswers
+from seamark.query_gateway.consistency import want_of_cursor
+from seamark.query_gateway.errors import Gone, Invalid, Unavailable
+from seamark.query_gateway.gaps import GapLedger
+from seamark.query_gateway.header import Estimate, Gap, SnapshotInfo, Watermark
+from seamark.query_gateway.instruments import answer_instruments
+from seamark.query_gateway.merge import Position, position_of
+from seamark.query_gateway.opening import Opened, Opening
+from seamark.query_gateway.ordered_rows import needed_columns, ordered_frames
+from seamark.query_gateway.pin import pin_snapshot
+from seamark.query_gateway.question import AsOfQuestion, BarsQuestion, Consistency, Question
+from seamark.query_gateway.reading import TableOpener, Want
+from seamark.query_gateway.running import Call
+from seamark.query_gateway.sources import SnapshotGone
+
+
+class Gateway:
+    """The answering core, without HTTP or gRPC. Methods raise QueryError."""
+
+    def __init__(self, opening: Opening, opener: TableOpener, gaps: GapLedger | None = None) -> None:
+        """`gaps`: None where nobody keeps a ledger of them."""
+        self._opening = opening
+        self._opener = opener
+        self._gaps = gaps
+        self._bars = BarsAnswers(opening)
+
+    async def query(self, question: Question, call: Call) -> Answer:
+        """Rows in the total order; see `Question`."""
+        table = question.kind.value
+        position: Position | None = None
+        if question.page_cursor:
+            cursor = self._opening.codec.decode(question.page_cursor, "page_cursor")
+            if cursor.position is None:
+                raise Invalid(
+                    "page_cursor", "page_cursor was of a whole answer, must be a page's next_cursor"
+                )
+            position, want = cursor.position, want_of_cursor(cursor, table, question.hash)
+        else:
+            want = self._opening.want(question.consistency, table, question.hash)
+        predicate = question.predicate
+        if want.known_at_us is not None:
+            predicate = replace(predicate, known_at_us=want.known_at_us)
+        columns = question.columns or tuple(row_schema(question.kind).names)
+        needed = needed_columns(question.kind, columns)
+        for attempt in (1, 2):
+            opened = await self._opening.open(question.kind, predicate, needed, want, call, question.engine)
+            frames = ordered_frames(
+                opened.table,
+                self._opening.history(opened),
+                opened.plan,
+                needed,
+                call,
+                question.limit,
+                question.descending,
+                position,
+            )
+            try:
+                first = await anext(frames, None)
+                break
+            except SnapshotGone as error:
+                # A snapshot whose files are gone has expired; the same E is served from the next one.
+                if attempt == 2:
+                    raise Unavailable(f"files of table {table} are gone: {error}") from error
+                await self._opening.pins.refresh(question.kind)
+                want = Want(end=opened.table.end)
+            except CatalogUnavailable as error:
+                raise Unavailable(f"history of table {table} cannot be read: {error}") from error
+        gaps: tuple[Gap, ...] = ()
+        if self._gaps is not None and question.kind.sequenced:
+            gaps = await self._gaps.over(predicate, call)
+        header = self._opening.header((opened,), question.hash, question.predicate.clock, call, gaps)
+        schema = _schema(question.kind, columns)
+        answer = Answer(header, schema)
+        answer.batches = self._batches(answer, question, opened, frames, first, call)
+        return answer
+
+    async def _batches(
+        self,
+        answer: Answer,
+        question: Question,
+        opened: Opened,
+        frames: AsyncIterator[pl.DataFrame],
+        first: pl.DataFrame | None,
+        call: Call,
+    ) -> AsyncIterator[pa.RecordBatch]:
+        last: pl.DataFrame | None = None
+        async with aclosing(frames):  # type: ignore[type-var]
+            frame = first
+            while frame is not None:
+                cut = question.limit and answer.rows + len(frame) > question.limit
+                if cut:
+                    frame = frame.head(question.limit - answer.rows)
+                if len(frame):
+                    last = frame
+                    answer.rows += len(frame)
+                    call.rows = answer.rows
+                    for batch in batches_of(frame, answer.schema):
+                        yield batch
+                if cut:
+                    assert last is not None
+                    answer.next_cursor = self._opening.cursor(
+                        question.hash, (opened,), position_of(last, question.kind)
+                    )
+                    return
+                frame = await anext(frames, None)
+
+    async def estimate(self, question: Question) -> Estimate:
+        """What answering would take, from the current pin."""
+        columns = needed_columns(question.kind, question.columns or row_schema(question.kind).names)
+        pin = self._opening.pins.current(question.kind)
+        return await self._opening.estimate(pin, question.predicate, columns, question.engine)
+
+    async def snapshots(self, kind: RecordKind) -> list[SnapshotInfo]:
+        """The table's snapshots, newest first."""
+        view = self._opening.pins.current(kind).view
+        found = []
+        for snapshot in sorted(view.snapshots.values(), key=lambda one: -one.timestamp_ms):
+            try:
+                watermark, reason = pin_snapshot(kind.value, view, snapshot.snapshot_id).watermark, ""
+            except Gone as error:
+                watermark, reason = {}, str(error)
+            found.append(
+                SnapshotInfo(
+                    snapshot.snapshot_id,
+                    snapshot.timestamp_ms,
+                    snapshot.operation,
+                    watermark,
+                    not reason,
+                    reason,
+                )
+            )
+        return found
+
+    async def bars(self, question: BarsQuestion, call: Call) -> Answer:
+        """Bars of one symbol; see `bars.BARS_SCHEMA`."""
+        return await self._bars.answer(question, call)
+
+    async def as_of(self, question: AsOfQuestion, call: Call) -> Answer:
+        """Trades with their quotes; see `as_of.AS_OF_SCHEMA`."""
+        return await answer_as_of(self._opening, question, call)
+
+    async def instruments(self, symbols: tuple[str, ...], consistency: Consistency, call: Call) -> Answer:
+        """Current state of each instrument; see `instruments`."""
+        return await answer_instruments(self._opening, symbols, consistency, call)
+
+    async def watermark(self, kind: RecordKind, call: Call) -> Watermark:
+        """H, and the E that a question asked now would get."""
+        nothing = Predicate(symbols=("",))  # no symbol is empty: offsets without rows
+        opened = await self._opener.open(kind, nothing, needed_columns(kind, ()), Want(), call)
+        return Watermark(opened.header, opened.freshness_ms)
+
+
+def _schema(kind: RecordKind, columns: tuple[str, ...]) -> pa.Schema:
+    schema = row_schema(kind)
+    return pa.schema([schema.field(name) for name in columns])

@@ -1,0 +1,44 @@
+"""The HTTP server: uvicorn on the loop that is running, with a way to drop a client that does not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import FastAPI
+from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from seamark.query_gateway.http.streamed import ABORT
+
+
+class _Protocol(HttpToolsProtocol):
+    """Gives the application the means to drop its connection: ASGI has none."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
+
+
+class _Server(Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are for the process, which serves gRPC, too."""
+        yield
+
+
+def http_server(app: FastAPI, drain_seconds: float) -> Server:
+    """A server for sockets that are bound. Its `should_exit` ends it, within `drain_seconds`."""
+    return _Server(
+        Config(
+            app,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=2_048,
+            timeout_graceful_shutdown=max(1, int(drain_seconds)),
+        )
+    )

@@ -1,0 +1,108 @@
+"""Rows of several sources as one sequence in the total order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from seamark.market.order import total_order
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.question import Vector
+from seamark.query_gateway.sources import Window
+
+Position = tuple[str | int | None, ...]
+"""Values of the total order's columns of one row; times in microseconds."""
+
+_NULL_LAST = 2**63 - 1
+"""Stands for a null in comparisons: venues' numbers are below it."""
+
+
+def ordered(
+    frames: Sequence[pl.DataFrame], kind: RecordKind, columns: Sequence[str], descending: bool
+) -> pl.DataFrame:
+    """All rows in the total order, or its exact reverse. Frames have `columns`, and at least one is given."""
+    frame = _concat(frames, columns)
+    if len(frame) < 2:
+        return frame
+    keys = _varying(frame, total_order(kind))
+    if not keys:
+        return frame
+    return frame.sort(keys, descending=descending, nulls_last=not descending)
+
+
+def _concat(frames: Sequence[pl.DataFrame], columns: Sequence[str]) -> pl.DataFrame:
+    selected = [frame.select(columns) for frame in frames]
+    if len(selected) == 1:
+        return selected[0]
+    # One side may hold text as Categorical, the other as String.
+    plain = [
+        frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
+        if pl.Categorical in frame.dtypes
+        else frame
+        for frame in selected
+    ]
+    return pl.concat(plain)
+
+
+def _varying(frame: pl.DataFrame, keys: Sequence[str]) -> list[str]:
+    """Keys that tell rows apart: comparing equal text is most of a sort's time."""
+    text = [name for name in keys if frame.schema[name] in (pl.String, pl.Categorical)]
+    if not text:
+        return [*keys]
+    same = frame.select((pl.col(name) == pl.col(name).first()).all() for name in text).row(0)
+    constant = {name for name, is_same in zip(text, same, strict=True) if is_same}
+    return [name for name in keys if name not in constant]
+
+
+def position_of(frame: pl.DataFrame, kind: RecordKind) -> Position:
+    """The place of the last row."""
+    last = frame.tail(1).select(
+        pl.col(name).to_physical()
+        if frame.schema[name].is_temporal()
+        else pl.col(name).cast(pl.String)
+        if frame.schema[name] == pl.Categorical
+        else pl.col(name)
+        for name in total_order(kind)
+    )
+    return last.row(0)
+
+
+def behind(kind: RecordKind, position: Position, descending: bool) -> pl.Expr:
+    """Rows that come after `position` in the order asked for."""
+    expression = pl.lit(value=False)
+    for name, value in reversed(list(zip(total_order(kind), position, strict=True))):
+        column = pl.col(name)
+        if name in ("timestamp",):
+            column = column.to_physical()
+        if name == "source_sequence":
+            column, value = column.fill_null(_NULL_LAST), _NULL_LAST if value is None else value
+        beyond = column < value if descending else column > value
+        expression = beyond | ((column == value) & expression)
+    return expression
+
+
+def below(vector: Vector) -> pl.Expr:
+    """Rows whose offset is below their partition's; of partitions not named, none."""
+    expression = pl.lit(value=False)
+    by_stream: dict[int, list[tuple[int, int]]] = {}
+    for where, end in vector.items():
+        by_stream.setdefault(where.stream_id, []).append((where.partition, end))
+    for stream_id, ends in by_stream.items():
+        partitions = [partition for partition, _ in ends]
+        limit = pl.col("kafka_partition").replace_strict(
+            partitions, [end for _, end in ends], default=-1, return_dtype=pl.Int64
+        )
+        expression = expression | ((pl.col("stream_id") == stream_id) & (pl.col("kafka_offset") < limit))
+    return expression
+
+
+def inside(window: Window) -> pl.Expr | None:
+    """Rows whose timestamp is in the window; None: all."""
+    time = pl.col("timestamp").to_physical()
+    parts = []
+    if window.from_us is not None:
+        parts.append(time >= window.from_us)
+    if window.to_us is not None:
+        parts.append(time < window.to_us)
+    return pl.all_horizontal(parts) if parts else None

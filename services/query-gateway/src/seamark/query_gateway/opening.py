@@ -1,0 +1,176 @@
+"""Opens the tables of a question, chooses who reads their history, and writes the answer's header."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from seamark.lake.errors import CatalogUnavailable
+from seamark.market.predicate import Clock, Predicate
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.consistency import want_of
+from seamark.query_gateway.cursor import Cursor, CursorCodec, TableCursor
+from seamark.query_gateway.errors import Invalid, TooCostly, Unavailable
+from seamark.query_gateway.header import AnswerHeader, Estimate, Gap
+from seamark.query_gateway.merge import Position
+from seamark.query_gateway.pin import Pin
+from seamark.query_gateway.pins import PinCache
+from seamark.query_gateway.question import Consistency, Engine
+from seamark.query_gateway.reading import OpenTable, TableOpener, Want
+from seamark.query_gateway.running import Call
+from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one question may take. 0: no limit."""
+
+    direct_bytes: int = 2 * 1024**3
+    """Compressed bytes above which Trino reads, where there is one."""
+    rows: int = 0
+    """Rows that history may have to be read for one answer (upper bound of the estimate)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A table opened for one question, with who reads its history."""
+
+    table: OpenTable
+    engine: Engine
+    plan: HistoryPlan | None
+    """None: history is proven to hold nothing of it."""
+    estimate: Estimate
+
+
+class Opening:
+    """What all kinds of questions share."""
+
+    def __init__(
+        self,
+        pins: PinCache,
+        opener: TableOpener,
+        histories: Mapping[Engine, History],
+        codec: CursorCodec,
+        limits: Limits,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.pins = pins
+        self.codec = codec
+        self._opener = opener
+        self._histories = histories
+        self._limits = limits
+        self._now_us = now_us
+
+    def want(self, consistency: Consistency, table: str, question: str) -> Want:
+        """How much of a table's log is meant. Raises Invalid."""
+        return want_of(consistency, table, self.codec.decode, question, self._now_us())
+
+    async def open(
+        self,
+        kind: RecordKind,
+        predicate: Predicate,
+        columns: Sequence[str],
+        want: Want,
+        call: Call,
+        engine: Engine | None = None,
+    ) -> Opened:
+        """Open a table and plan its history, both at once."""
+        pin = self.pins.current(kind)
+        planning = asyncio.create_task(self._plan(pin, predicate, columns, engine))
+        try:
+            table = await self._opener.open(kind, predicate, columns, want, call)
+            chosen, plan, estimate = await planning
+        finally:
+            planning.cancel()
+        if table.pin.snapshot_id != pin.snapshot_id:
+            chosen, plan, estimate = await self._plan(table.pin, predicate, columns, engine)
+        if self._limits.rows and estimate.rows > self._limits.rows:
+            raise TooCostly(
+                f"history would be read for up to {estimate.rows:,} rows, must be at most {self._limits.rows:,}: "
+                f"ask for fewer symbols or a shorter time"
+            )
+        return Opened(table, chosen, plan, estimate)
+
+    async def estimate(
+        self, pin: Pin, predicate: Predicate, columns: Sequence[str], engine: Engine | None
+    ) -> Estimate:
+        """What reading history for this takes."""
+        return (await self._plan(pin, predicate, columns, engine))[2]
+
+    async def _plan(
+        self, pin: Pin, predicate: Predicate, columns: Sequence[str], wanted: Engine | None
+    ) -> tuple[Engine, HistoryPlan | None, Estimate]:
+        if wanted is not None and wanted not in self._histories:
+            raise Invalid(
+                "engine",
+                f"engine was {wanted.value}, must be {' or '.join(e.value for e in self._histories)}",
+            )
+        if pin.snapshot_id is None:
+            return Engine.DIRECT, None, _estimate(HistoryEstimate(0, 0, 0), Engine.DIRECT)
+        engine = wanted or Engine.DIRECT
+        try:
+            plan = await asyncio.to_thread(self._histories[engine].plan, pin, predicate, columns)
+            if (
+                wanted is None
+                and Engine.TRINO in self._histories
+                and plan.estimate.bytes > self._limits.direct_bytes
+            ):
+                engine = Engine.TRINO
+                plan = await asyncio.to_thread(self._histories[engine].plan, pin, predicate, columns)
+        except CatalogUnavailable as error:
+            raise Unavailable(f"history of table {pin.table} cannot be planned: {error}") from error
+        except SnapshotGone as error:
+            raise Unavailable(f"history of table {pin.table} is gone: {error}") from error
+        estimate = plan.estimate
+        return engine, plan if estimate.files else None, _estimate(estimate, engine)
+
+    def history(self, opened: Opened) -> History:
+        return self._histories[opened.engine]
+
+    def cursor(self, question: str, opened: Sequence[Opened], position: Position | None = None) -> str:
+        """The cursor of an answer made of these tables."""
+        tables = {
+            one.table.kind.value: TableCursor(
+                one.table.pin.snapshot_id, one.table.end, one.table.pin.revision
+            )
+            for one in opened
+        }
+        return self.codec.encode(Cursor(question, tables, position))
+
+    def header(
+        self, opened: Sequence[Opened], question: str, clock: Clock, call: Call, gaps: tuple[Gap, ...] = ()
+    ) -> AnswerHeader:
+        """The header of an answer made of these tables."""
+        reasons = [one.table.pin.doubt for one in opened if one.table.pin.doubt]
+        lacking = [
+            f"{gone.where} of {one.table.kind.value} from {gone.first} to "
+            f"{'an unknown end' if gone.next is None else gone.next}: {gone.reason}"
+            for one in opened
+            for gone in one.table.header.missing
+        ]
+        if lacking:
+            reasons.append("offsets are missing: " + "; ".join(lacking))
+        rows, read_bytes, files, cost = (
+            sum(getattr(one.estimate, name) for one in opened) for name in ("rows", "bytes", "files", "cost")
+        )
+        engine = Engine.TRINO if any(one.engine is Engine.TRINO for one in opened) else Engine.DIRECT
+        return AnswerHeader(
+            exact=not reasons,
+            reason=". ".join(reasons),
+            tables=tuple(one.table.header for one in opened),
+            freshness_ms=max(one.table.freshness_ms for one in opened),
+            gaps=gaps,
+            level="NORMAL",
+            clock=clock,
+            engine=engine,
+            estimate=Estimate(rows, read_bytes, files, engine, cost),
+            cursor=self.cursor(question, opened),
+            query_id=call.query_id,
+        )
+
+
+def _estimate(found: HistoryEstimate, engine: Engine) -> Estimate:
+    cost = 1 + found.rows // 10_000 + found.bytes // 1024**2
+    return Estimate(found.rows, found.bytes, found.files, engine, cost)

@@ -1,0 +1,107 @@
+"""Rows of an open table in the total order, window by window, with memory for one window."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+
+import polars as pl
+
+from seamark.market.order import total_order
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.errors import Cancelled
+from seamark.query_gateway.merge import Position, behind, inside, ordered
+from seamark.query_gateway.reading import OpenTable
+from seamark.query_gateway.running import Call
+from seamark.query_gateway.sources import History, HistoryPlan, Window
+
+WINDOW_ROWS = 250_000
+"""Rows of a window where all are wanted."""
+PAGE_WINDOW_ROWS = 50_000
+"""Rows of a window where a page is wanted: the first is often enough."""
+
+
+def needed_columns(kind: RecordKind, asked: Sequence[str]) -> list[str]:
+    """What must be read to give `asked` in order."""
+    return list(dict.fromkeys((*asked, *total_order(kind))))
+
+
+async def ordered_frames(
+    table: OpenTable,
+    history: History,
+    plan: HistoryPlan | None,
+    columns: Sequence[str],
+    call: Call,
+    limit: int = 0,
+    descending: bool = False,
+    position: Position | None = None,
+) -> AsyncIterator[pl.DataFrame]:
+    """Frames with `columns` (the order's among them), in order, also from one to the next.
+
+    `limit`: windows behind the one that reaches it are not read; frames may hold more rows.
+    `plan`: None where history is proven to hold nothing.
+    """
+    kind = table.kind
+    windows = (
+        list(plan.windows(PAGE_WINDOW_ROWS if limit else WINDOW_ROWS)) if plan is not None else [Window()]
+    )
+    if descending:
+        windows.reverse()
+    if position is not None and kind.sequenced:
+        at_us = position[0]
+        assert isinstance(at_us, int)
+        windows = [window for window in windows if _touches(window, at_us, descending)]
+    after = behind(kind, position, descending) if position is not None else None
+
+    def read(window: Window) -> pl.DataFrame:
+        """Blocking: one window's rows of both sides, in order."""
+        frames = []
+        if plan is not None:
+            frames += list(history.read(plan, window, table.below, call.cancelled))
+        condition = inside(window) if kind.sequenced else None
+        for rows in table.tail:
+            frames.append(rows if condition is None else rows.filter(condition))
+        frames = [frame for frame in frames if len(frame)]
+        if not frames:
+            return pl.DataFrame(schema=dict.fromkeys(columns, pl.Null))
+        if after is not None:
+            frames = [frame.filter(after) for frame in frames]
+        return ordered(frames, kind, columns, descending)
+
+    given = 0
+    # The next window is read while this one is sent; no further, or memory would hold them all.
+    ahead: asyncio.Task[pl.DataFrame] | None = None
+    try:
+        for number, window in enumerate(windows):
+            frame = await (ahead if ahead is not None else asyncio.to_thread(read, window))
+            ahead = None
+            enough = limit and given + len(frame) > limit
+            if number + 1 < len(windows) and not enough:
+                ahead = asyncio.create_task(asyncio.to_thread(read, windows[number + 1]))
+            if call.cancelled.is_set():
+                raise Cancelled("the query was cancelled")
+            if len(frame):
+                given += len(frame)
+                yield frame
+            if enough:
+                return
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await ahead
+
+
+async def collect(frames: AsyncIterator[pl.DataFrame]) -> pl.DataFrame | None:
+    """All frames as one; None: no rows."""
+    async with aclosing(frames):  # type: ignore[type-var]
+        parts = [frame async for frame in frames]
+    return pl.concat(parts) if parts else None
+
+
+def _touches(window: Window, at_us: int, descending: bool) -> bool:
+    """Whether rows at or behind an instant may be in the window."""
+    if descending:
+        return window.from_us is None or window.from_us <= at_us
+    return window.to_us is None or window.to_us > at_us

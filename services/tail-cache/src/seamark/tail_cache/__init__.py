@@ -1,0 +1,1 @@
+"""Rows that are not in the lake yet, in memory: [lo, hi) of each partition."""

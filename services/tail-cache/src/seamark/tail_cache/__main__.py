@@ -1,0 +1,3 @@
+from seamark.tail_cache.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,131 @@
+"""The Kafka edge: records of assigned partitions from given offsets, soon after they are appended.
+
+One consumer serves the tail's end and what lies behind it alike: a fetch is answered with the
+first byte there is (fetch.min.bytes), and when far behind every answer is as large as the limits
+allow. No group: positions come from the table, and every replica reads its own partitions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from seamark.stream.errors import Stopped
+from seamark.stream.log import Run, TopicPartition
+from seamark.stream.messages import runs_of
+
+logger = logging.getLogger(__name__)
+
+_ELSEWHERE = frozenset(
+    {KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET}
+)
+"""The log is not where reading stands: only the table can say where to go on."""
+_FATAL = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where reading begins; `leader_epoch` of the record below it, -1 where unknown."""
+
+    offset: int
+    leader_epoch: int
+
+
+class Feed:
+    """Records of partitions, as runs. For one thread."""
+
+    def __init__(self, bootstrap: str, options: Mapping[str, object] | None = None) -> None:
+        self._assigned: dict[TopicPartition, KafkaTopicPartition] = {}
+        self._lost: dict[TopicPartition, str] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "seamark-tail",  # must be there; it is never joined, nothing is committed
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "fetch.min.bytes": 1,
+                "fetch.wait.max.ms": 100,
+                "fetch.error.backoff.ms": 50,
+                "fetch.max.bytes": 16_000_000,
+                "max.partition.fetch.bytes": 4_000_000,
+                "queued.min.messages": 100_000,
+                "queued.max.messages.kbytes": 65_536,
+                # A full queue stops fetching for this long; the client's second would leave it empty.
+                "fetch.queue.backoff.ms": 5,
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 1_000,
+                **(options or {}),
+            },
+            logger=logger,
+        )
+
+    def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
+        """Read these from there on, wherever they were read before; what was fetched of them is dropped."""
+        self.end(starts)
+        for where, start in starts.items():
+            self._assigned[where] = _place(where, start)
+        if starts:
+            self._consumer.incremental_assign([self._assigned[where] for where in starts])
+
+    def end(self, gone: Iterable[TopicPartition]) -> None:
+        """Read these no more."""
+        places = [place for where in gone if (place := self._assigned.pop(where, None)) is not None]
+        if places:
+            self._consumer.incremental_unassign(places)
+
+    def pause(self, paused: bool) -> None:
+        """Deliver nothing, or go on; what was fetched is kept."""
+        places = list(self._assigned.values())
+        if places:
+            (self._consumer.pause if paused else self._consumer.resume)(places)
+
+    def poll(self, most: int, timeout_seconds: float) -> list[Run]:
+        """Runs of up to `most` records: those that are there, or the next to come within the time.
+
+        Raises:
+            Stopped: Kafka refuses what no waiting mends.
+        """
+        # The client's own wait for a batch ends when it is full: here the first record ends it.
+        first = self._consumer.poll(timeout_seconds)
+        if first is None:
+            return []
+        messages = [first, *self._consumer.consume(most, 0)]
+        if any(map(Message.error, messages)):
+            messages = [message for message in messages if not self._is_error(message)]
+        return runs_of(messages)
+
+    def _is_error(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        topic, partition = message.topic(), message.partition()
+        if error.fatal() or error.code() in _FATAL:
+            raise Stopped(f"{topic or 'Kafka'}: {error.name()}: {error.str()}")
+        if topic is not None and partition is not None and error.code() in _ELSEWHERE:
+            self._lost[TopicPartition(topic, partition)] = f"{error.name()}: {error.str()}"
+        else:
+            logger.warning("kafka", extra={"where": topic, "error": f"{error.name()}: {error.str()}"})
+        return True
+
+    def lost(self) -> dict[TopicPartition, str]:
+        """Partitions whose log is not where reading stood, since the last call, and what was said."""
+        lost, self._lost = self._lost, {}
+        return {where: reason for where, reason in lost.items() if where in self._assigned}
+
+    def end_offset(self, where: TopicPartition) -> int:
+        """The log's end as of the last fetch; -1 where none was answered yet."""
+        return max(-1, self._consumer.get_watermark_offsets(KafkaTopicPartition(*where), cached=True)[1])
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _place(where: TopicPartition, start: Start) -> KafkaTopicPartition:
+    if start.leader_epoch < 0:
+        return KafkaTopicPartition(*where, start.offset)
+    return KafkaTopicPartition(*where, start.offset, leader_epoch=start.leader_epoch)

@@ -1,0 +1,99 @@
+"""Blocks on disk: uncompressed Arrow files, mapped when read, so that the system's page cache decides what stays."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+
+from seamark.startup import StartRefused
+from seamark.tail_cache.blocks import Block, Positions
+
+_SUFFIX = ".spilled.arrow"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spilled:
+    """Rows in a mapped file. It can be read until the last reader lets go, though it be deleted."""
+
+    table: pa.Table
+    path: Path
+    file_bytes: int
+    memory_bytes: int = 0
+
+    @property
+    def count(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def names(self) -> Sequence[str]:
+        return list(self.table.column_names)
+
+    def slice(self, names: Sequence[str], start: int, stop: int) -> pl.DataFrame:
+        return pl.DataFrame(self.table.select(list(names)).slice(start, stop - start))
+
+    def take(self, names: Sequence[str], positions: Positions) -> pl.DataFrame:
+        return pl.DataFrame(self.table.select(list(names)).take(pa.array(positions)))
+
+
+class SpillFolder:
+    """The folder that one process spills to. What an earlier one left there is deleted: it is in the log.
+
+    Raises:
+        StartRefused: the folder cannot be made or written to, or another process uses it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in folder.glob(f"*{_SUFFIX}"):
+                left.unlink()
+        except BlockingIOError as error:
+            raise StartRefused(
+                f"spill folder {folder} is used by another process, must be this one's own"
+            ) from error
+        except OSError as error:
+            raise StartRefused(f"spill folder {folder} cannot be used: {error}") from error
+
+    def spill(self, block: Block) -> Block:
+        """The same block, its rows in a file.
+
+        Raises:
+            OSError: the disk does not take it; nothing is left there.
+        """
+        # What is known of the rows stays in memory: a reader that skips the block never touches the file.
+        times, symbols = block.times, block.symbols
+        path = self._folder / f"{uuid4().hex}{_SUFFIX}"
+        table = block.rows.slice(block.rows.names, 0, block.rows.count).to_arrow(
+            compat_level=pl.CompatLevel.newest()
+        )
+        try:
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+            mapped = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        spilled = Block(block.lo, block.hi, Spilled(mapped, path, path.stat().st_size))
+        spilled.__dict__.update(times=times, symbols=symbols)
+        return spilled
+
+    def delete(self, block: Block) -> None:
+        """Delete a block's file, if it has one."""
+        if isinstance(block.rows, Spilled):
+            block.rows.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Delete all that is left and let another process have the folder."""
+        for left in self._folder.glob(f"*{_SUFFIX}"):
+            left.unlink(missing_ok=True)
+        os.close(self._lock)

@@ -1,0 +1,257 @@
+"""The gateway's three sources in memory: history of a MemoryTable, a tail over a MemoryLog, the log itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+import pyarrow as pa
+
+from seamark.lake.checkpoint import StreamPartition
+from seamark.lake.errors import LakeError
+from seamark.lake.states import restore
+from seamark.market.predicate import Predicate
+from seamark.market.schema import RecordKind, row_schema
+from seamark.query_gateway.merge import below as below_vector
+from seamark.query_gateway.merge import inside
+from seamark.query_gateway.pin import Pin
+from seamark.query_gateway.question import Vector
+from seamark.query_gateway.seam import start_of
+from seamark.query_gateway.sources import (
+    Coverage,
+    HistoryEstimate,
+    HistoryPlan,
+    Range,
+    SnapshotGone,
+    TailRows,
+    Window,
+)
+from seamark.sequencing.state import PartitionState
+from seamark.stream.decode import Decoder
+from seamark.stream.errors import LogUnavailable, Stopped
+from seamark.stream.log import Bounds, TopicPartition
+from seamark.stream.observe import Observer, Place
+from seamark.stream.rows import with_stream
+from twins.lake import MemoryStates, MemoryTable
+from twins.log import MemoryLog
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryPlan:
+    pin: Pin
+    predicate: Predicate
+    columns: tuple[str, ...]
+    frame: pl.DataFrame
+
+    @property
+    def estimate(self) -> HistoryEstimate:
+        return HistoryEstimate(len(self.frame), int(self.frame.estimated_size()), int(len(self.frame) > 0))
+
+    def windows(self, target_rows: int) -> Sequence[Window]:
+        """Three where there are times enough, however many rows are wanted: the cuts between are tried often."""
+        times = sorted(set(self.frame["timestamp"].to_physical().to_list()))
+        edges = [None, *times[1 :: max(1, len(times) // 3)][:2], None]
+        return [Window(first, last) for first, last in zip(edges, edges[1:], strict=False)]
+
+
+@dataclass(slots=True)
+class MemoryHistory:
+    """A `History`. A snapshot that has expired is gone at once."""
+
+    tables: Mapping[RecordKind, MemoryTable]
+    meanwhile: Callable[[], None] = lambda: None
+    """What happens between plan and read, and between two windows."""
+
+    def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> HistoryPlan:
+        table = self.tables[RecordKind(pin.table)]
+        if pin.snapshot_id not in table.snapshots:
+            raise SnapshotGone(f"snapshot {pin.snapshot_id}")
+        files = table.snapshots[pin.snapshot_id].files
+        schema = row_schema(RecordKind(pin.table))
+        frame = pl.concat([pl.DataFrame(schema.empty_table()), *map(_plain, files)])
+        return MemoryPlan(pin, predicate, tuple(columns), frame)
+
+    def read(
+        self, plan: HistoryPlan, window: Window, below: Vector | None, cancelled: threading.Event
+    ) -> Iterator[pl.DataFrame]:
+        assert isinstance(plan, MemoryPlan)
+        self.meanwhile()
+        if plan.pin.snapshot_id not in self.tables[RecordKind(plan.pin.table)].snapshots:
+            raise SnapshotGone(f"snapshot {plan.pin.snapshot_id}")
+        conditions = [
+            plan.predicate.expression(),
+            inside(window),
+            below_vector(below) if below is not None else None,
+        ]
+        frame = plan.frame
+        for condition in conditions:
+            frame = frame if condition is None else frame.filter(condition)
+        yield frame.select(plan.columns)
+
+
+def _plain(file: pa.Table) -> pl.DataFrame:
+    frame = pl.DataFrame(file)
+    return frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).select(frame.columns)
+
+
+@dataclass(slots=True)
+class _Held:
+    place: Place
+    lo: int
+    frames: list[pl.DataFrame] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class MemoryTail:
+    """A `TailSource`: one replica, told when to read, evict, restart, and to be down."""
+
+    kind: RecordKind
+    topic: str
+    log: MemoryLog
+    table: MemoryTable
+    states: MemoryStates
+    down: bool = False
+    meanwhile: Callable[[], None] = lambda: None
+    """What happens between the tail's answer and whatever follows it."""
+    held: dict[StreamPartition, _Held] = field(default_factory=dict)
+    observer: Observer | None = None
+
+    def restart(self) -> None:
+        """A new life: from state(H) at H of the table's head."""
+        self.held.clear()
+        self.observer = Observer(self.kind, Decoder(self.kind))
+        view = self.table.load()
+        stream = view.stream_of(self.topic)
+        if stream is None:
+            return
+        partitions = [StreamPartition(stream.stream_id, partition) for partition in range(stream.partitions)]
+        states = restore(self.table, view, self.states, self.kind, partitions, lambda where, reason: None)
+        for where in partitions:
+            self._begin(where, view.checkpoints[where].next, states[where])
+
+    def _begin(self, where: StreamPartition, position: int, state: PartitionState) -> None:
+        assert self.observer is not None
+        topic = TopicPartition(self.topic, where.partition)
+        place = Place(where, topic, position, state, -1)
+        self.observer.begin(place)
+        self.held[where] = _Held(place, position)
+
+    def catch_up(self, most: int, partitions: Sequence[int] = ()) -> None:
+        """Observe up to `most` records of each partition (or of those named)."""
+        if self.observer is None:
+            return
+        for where, held in self.held.items():
+            if partitions and where.partition not in partitions:
+                continue
+            try:
+                observed, _ = self.observer.observe(
+                    [self.log.read(held.place.topic, held.place.position, most)]
+                )
+            except Stopped:
+                continue
+            held.frames += [with_stream(one.rows, where, self.topic) for one in observed if len(one.rows)]
+
+    def evict(self) -> None:
+        """What the head has goes: the retention is over."""
+        points = self.table.load().checkpoints
+        for where, held in self.held.items():
+            point = points.get(where)
+            if point is not None and held.lo < point.next <= held.place.position:
+                held.lo = point.next
+                held.frames = [frame.filter(pl.col("kafka_offset") >= held.lo) for frame in held.frames]
+
+    def _covered(self, one: Range) -> Coverage | None:
+        held = self.held.get(one.where)
+        if held is None:
+            return None
+        hi = held.place.position
+        to = hi if one.next is None else min(one.next, hi)
+        first = min(max(one.first, held.lo), max(to, one.first))
+        end = self.log.bounds(held.place.topic).end
+        return Coverage(one.where, first, max(to, first), held.lo, hi, end, held.place.state.append_us)
+
+    async def read(
+        self,
+        kind: RecordKind,
+        ranges: Sequence[Range],
+        columns: Sequence[str],
+        predicate: Predicate,
+        deadline_seconds: float,
+    ) -> TailRows:
+        if self.down:
+            return TailRows(None, {}, {one.where: "TAIL_UNAVAILABLE" for one in ranges})
+        coverage, frames, failed = {}, [], {}
+        expression = predicate.expression()
+        for one in ranges:
+            part = self._covered(one)
+            if part is None:
+                failed[one.where] = "TAIL_UNASSIGNED"
+                continue
+            coverage[one.where] = part
+            for frame in self.held[one.where].frames:
+                rows = frame.filter(pl.col("kafka_offset").is_between(part.first, part.next, closed="left"))
+                frames.append((rows if expression is None else rows.filter(expression)).select(columns))
+        given = TailRows(pl.concat(frames) if frames else None, coverage, failed)
+        self.meanwhile()
+        return given
+
+    async def positions(
+        self, kind: RecordKind, partitions: Sequence[Range], deadline_seconds: float
+    ) -> Mapping[StreamPartition, Coverage]:
+        if self.down:
+            return {}
+        found = {one.where: self._covered(Range(one.where, one.topic, 0)) for one in partitions}
+        return {where: part for where, part in found.items() if part is not None}
+
+
+@dataclass(slots=True)
+class MemoryLogSource:
+    """A `LogSource` over a MemoryLog."""
+
+    log: MemoryLog
+    table: MemoryTable
+    states: MemoryStates
+    down: bool = False
+
+    def bounds(self, pin: Pin, where: StreamPartition) -> Bounds:
+        self._check(pin, where)
+        return self.log.bounds(TopicPartition(pin.topic_of(where), where.partition))
+
+    def offset_after(self, pin: Pin, where: StreamPartition, instant_us: int) -> int:
+        self._check(pin, where)
+        place = self.log.topics[pin.topic_of(where)]
+        records = place.records[where.partition]
+        begin = place.start[where.partition]
+        later = (at for at in range(begin, len(records)) if records[at].append_us > instant_us)
+        return next(later, len(records))
+
+    def read(self, pin: Pin, where: StreamPartition, end: int, cancelled: threading.Event) -> pl.DataFrame:
+        self._check(pin, where)
+        kind = RecordKind(pin.table)
+        topic = TopicPartition(pin.topic_of(where), where.partition)
+        first = start_of(pin, where)
+        point = pin.view.checkpoints.get(where)
+        if point is None or point.next != first:
+            raise LogUnavailable(pin.doubt or "no checkpoint")
+        try:
+            state = restore(self.table, pin.view, self.states, kind, [where], lambda w, reason: None)[where]
+        except LakeError as error:
+            raise LogUnavailable(str(error)) from error
+        observer = Observer(kind, Decoder(kind))
+        observer.begin(Place(where, topic, first, state, -1))
+        try:
+            observed, _ = observer.observe([self.log.read(topic, first, end - first)])
+        except Stopped as error:
+            raise LogUnavailable(str(error)) from error
+        frames = [with_stream(one.rows, where, topic.topic) for one in observed if len(one.rows)]
+        if not frames:
+            return pl.DataFrame(row_schema(kind).empty_table())
+        return pl.concat(frames).select(row_schema(kind).names)
+
+    def _check(self, pin: Pin, where: StreamPartition) -> None:
+        if self.down:
+            raise LogUnavailable("the log is down")
+        if self.log.topic_id(pin.topic_of(where)) != pin.streams[where.stream_id].topic_id:
+            raise LogUnavailable("the topic was re-created")
