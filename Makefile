@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SOURCES := $(wildcard packages/*/src services/*/src) tests $(wildcard bench/*.py)
 
-.PHONY: help setup demo test test-unit test-model test-integration lint format bench lock clean
+.PHONY: help setup demo test test-unit test-model test-integration lint format bench lock protos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ lock: setup ## Bring requirements.lock in line with every pyproject.toml (UPGRAD
 		--no-emit-index-url --no-header --python-version 3.11 --group dev \
 		$(patsubst %,--no-emit-package %,$(shell sed -n 's/^name = "\(.*\)"/\1/p' packages/*/pyproject.toml services/*/pyproject.toml)) \
 		$(wildcard packages/*/pyproject.toml services/*/pyproject.toml) --output-file requirements.lock
+
+protos: setup ## Make the gRPC stubs from protos/ and record what was added; a change that breaks peers is refused
+	@$(BIN)/python protos/generate.py
 
 clean: ## Remove .venv, all caches and what the demo has stored
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis run

@@ -25,6 +25,7 @@ from seamark.query_gateway.cursor import CursorCodec
 from seamark.query_gateway.errors import Gone, QueryError, Unavailable
 from seamark.query_gateway.gateway import Gateway
 from seamark.query_gateway.header import AnswerHeader
+from seamark.query_gateway.log_fill import LogBudget
 from seamark.query_gateway.opening import Limits, Opening
 from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.question import (
@@ -35,7 +36,7 @@ from seamark.query_gateway.question import (
     Latest,
     Question,
 )
-from seamark.query_gateway.reading import LogBudget, TableOpener
+from seamark.query_gateway.reading import TableOpener
 from seamark.query_gateway.running import Call
 from seamark.stream.log import TopicPartition
 from twins.gateway_sources import MemoryHistory, MemoryLogSource, MemoryTail
@@ -167,7 +168,9 @@ class AnswerMachine(WriterMachine):
         )
 
     @rule(
-        shapes=st.lists(SHAPES, min_size=3, max_size=12), symbol=st.sampled_from(SYMBOLS), fresh=st.booleans()
+        shapes=st.lists(SHAPES, min_size=10, max_size=30),
+        symbol=st.sampled_from(SYMBOLS),
+        fresh=st.booleans(),
     )
     def ask(self, shapes: list[dict[str, Any]], symbol: str, fresh: bool) -> None:
         """What there is now, in several forms."""
@@ -182,7 +185,7 @@ class AnswerMachine(WriterMachine):
                 self.given.append((question, header, rows))
 
     @rule(
-        shapes=st.lists(SHAPES, min_size=2, max_size=6),
+        shapes=st.lists(SHAPES, min_size=8, max_size=16),
         event=st.sampled_from(["commit", "restart", "compaction", "eviction"]),
         reading=st.booleans(),
         symbol=st.sampled_from(SYMBOLS),

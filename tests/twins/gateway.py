@@ -63,8 +63,8 @@ class MemoryGateway:
     """Raised instead of an answer."""
     error_after_rows: int | None = None
     """Raised while rows are given, instead of the row behind these."""
-    gate: asyncio.Event | None = None
-    """Waited for before each batch."""
+    stop_at_batch: int | None = None
+    """Rows end to come with this batch, counted from 0: its turn lasts until somebody gives up."""
     open_gate: asyncio.Event | None = None
     """Waited for before the header."""
     estimate_is: Estimate = Estimate(10, 1_000, 1, Engine.DIRECT, 1)
@@ -180,8 +180,8 @@ class MemoryGateway:
         following = self._next
         try:
             for first in range(0, len(rows), self.batch_rows):
-                if self.gate is not None:
-                    await self.gate.wait()
+                if self.given_batches == self.stop_at_batch:
+                    await asyncio.Event().wait()
                 part = rows.slice(first, self.batch_rows)
                 if self.error_after_rows is not None and answer.rows + len(part) > self.error_after_rows:
                     assert self.error is not None

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.table import Table
 from trino.dbapi import Connection, connect
-from trino.exceptions import TrinoUserError
+from trino.exceptions import TrinoQueryError, TrinoUserError
 
 ROWS = pa.schema(
     [
@@ -33,7 +33,7 @@ PRICES = [
     )
 ]
 AT = datetime(2026, 3, 1, 23, 59, 59, 999_999, tzinfo=UTC)
-HOURS_OF_WORK = "SELECT count(*) FROM " + " CROSS JOIN ".join(
+TRILLIONS_OF_ROWS = " CROSS JOIN ".join(
     f"UNNEST(sequence(1, 10000)) AS t{number} (n{number})" for number in range(4)
 )
 
@@ -103,7 +103,7 @@ def test_cancelled_query_ends_on_the_server_too(trino, connection, query, wait_u
 
     def run() -> None:
         with suppress(TrinoUserError):  # "Query was canceled", unless its cancel was seen first
-            cursor.execute(HOURS_OF_WORK)
+            cursor.execute(f"SELECT count(*) FROM {TRILLIONS_OF_ROWS}")
 
     def state() -> list[list]:
         return query(
@@ -117,6 +117,14 @@ def test_cancelled_query_ends_on_the_server_too(trino, connection, query, wait_u
     wait_until(lambda: state() == [["FAILED", "USER_CANCELED"]], "the server has given it up")
     running.join(timeout=60)
     assert not running.is_alive()
+
+
+def test_query_that_wants_too_much_memory_is_refused_and_the_server_lives_on(trino, query):
+    process = trino.process.pid
+    with pytest.raises(TrinoQueryError, match="exceeded per-node memory limit"):
+        query(f"SELECT cardinality(array_agg(n0 * n1)) FROM {TRILLIONS_OF_ROWS}")
+    assert query("SELECT 1") == [[1]]
+    assert trino.process.pid == process
 
 
 def test_listens_on_loopback_alone(trino):

@@ -63,8 +63,12 @@ def test_partitions_bounds_and_field_ids_are_as_the_files_are(tmp_path: Path, ta
     assert {"kafka_offset", "kafka_timestamp", "timestamp", "exchange"} <= bounds
 
 
-def other_partition(file: DataFile) -> None:
+def later_partition(file: DataFile) -> None:
     file.partition[0] += 1
+
+
+def earlier_partition(file: DataFile) -> None:
+    file.partition[0] -= 1
 
 
 def offsets_below(file: DataFile) -> None:
@@ -72,7 +76,7 @@ def offsets_below(file: DataFile) -> None:
 
 
 @pytest.mark.parametrize("table", RECORDS)
-@pytest.mark.parametrize("defect", [other_partition, offsets_below])
+@pytest.mark.parametrize("defect", [later_partition, earlier_partition, offsets_below])
 def test_a_file_that_its_manifest_hides_from_readers_is_reported(
     tmp_path: Path, table: str, defect: Callable[[DataFile], None]
 ) -> None:

@@ -14,7 +14,7 @@ from seamark_oracle.errors import OracleError
 from seamark_oracle.evidence import LogRecord, Topic
 from seamark_oracle.expectation import Accepted, Past, derive
 from seamark_oracle.extents import survey
-from seamark_oracle.registry import Checkpoint, Registry, Stream
+from seamark_oracle.registry import Checkpoint, Registry, Stream, read_registry
 from seamark_oracle.store import create_expected, expected_fields, open_database
 from unit.oracle.world import START_US, World, build, failed, frame, record_of, sent_trade, trade
 
@@ -308,6 +308,11 @@ def test_offsets_that_no_stream_takes_in_are_left_out(
     assert len(first.proven) + sum(len(gone.offsets) for gone in first.unproven) == reached - 10
     # What another stream does not read again stays proven.
     assert first.proven == (range(10, reached) if ranges and ranges[0][0] <= 10 else range(reached, reached))
+
+
+def test_a_lost_range_whose_end_nobody_knows_has_none() -> None:
+    registry = read_registry({"seamark.excluded": '[[1,0,50,-1,"LOST",2]]'})
+    assert registry.not_excluded((1, 0), range(40, 10**12)) == [range(40, 50)]
 
 
 def test_beside_another_cluster_nothing_can_be_judged() -> None:

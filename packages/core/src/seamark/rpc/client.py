@@ -10,6 +10,15 @@ MOST_ANSWER_BYTES = 16 * 1024 * 1024
 """Of one message: a frame has 1 MiB of rows and its dictionaries; a header names every partition."""
 PING_SECONDS = 10
 PING_TIMEOUT_SECONDS = 5
+PINGS = (
+    ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
+    ("grpc.keepalive_timeout_ms", PING_TIMEOUT_SECONDS * 1000),
+    # Without it a stopped peer that still acknowledges on TCP is noticed a minute later.
+    ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_SECONDS * 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+"""How either side notices that the other is gone without a word."""
 
 
 def open_channel(address: str) -> grpc.aio.Channel:
@@ -22,10 +31,7 @@ def open_channel(address: str) -> grpc.aio.Channel:
         address,
         [
             ("grpc.max_receive_message_length", MOST_ANSWER_BYTES),
-            ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
-            ("grpc.keepalive_timeout_ms", PING_TIMEOUT_SECONDS * 1000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
+            *PINGS,
             ("grpc.initial_reconnect_backoff_ms", 50),
             ("grpc.min_reconnect_backoff_ms", 50),
             ("grpc.max_reconnect_backoff_ms", 500),

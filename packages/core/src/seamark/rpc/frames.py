@@ -55,19 +55,19 @@ def decode(frames: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
         Whatever `frames` raises.
     """
     source = _Source(frames)
-    options = pa.ipc.IpcReadOptions(ensure_alignment=pa.ipc.Alignment.DataTypeSpecific)
-    try:
-        reader = pa.ipc.open_stream(source, options=options)
-    except (pa.ArrowException, OSError) as error:
-        raise source.refused(error) from error
+    batches = _batches(source)
     while True:
         try:
-            batch = reader.read_next_batch()
-            batch.validate()
-        except StopIteration:
-            break
+            batch = next(batches, None)
         except (pa.ArrowException, OSError) as error:
-            raise source.refused(error) from error
+            if source.asking:
+                raise
+            raise FramesInvalid(
+                f"frames {'end' if source.over else 'cannot be read'} after {source.bytes_read} bytes, "
+                f"must be an Arrow IPC stream: {error}"
+            ) from error
+        if batch is None:
+            break
         yield batch
     if source.over:
         raise FramesInvalid(
@@ -77,6 +77,13 @@ def decode(frames: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
         raise FramesInvalid(
             f"frames go on after {source.bytes_read - 1} bytes, must end with the end-of-stream marker"
         )
+
+
+def _batches(source: _Source) -> Iterator[pa.RecordBatch]:
+    options = pa.ipc.IpcReadOptions(ensure_alignment=pa.ipc.Alignment.DataTypeSpecific)
+    for batch in pa.ipc.open_stream(source, options=options):
+        batch.validate()
+        yield batch
 
 
 def _taken(sink: BytesIO) -> bytes:
@@ -138,8 +145,8 @@ class _Source:
         self.bytes_read = 0
         self.over = False
         """More was asked for than there is."""
-        self.failed = False
-        """The frames themselves raised."""
+        self.asking = False
+        """Left on where asking for a frame raised: Arrow and a connection may raise the same."""
 
     def read(self, size: int) -> memoryview | bytes:
         parts: list[memoryview] = []
@@ -147,11 +154,9 @@ class _Source:
         while missing > len(self._rest):
             parts.append(self._rest)
             missing -= len(self._rest)
-            try:
-                frame = next(self._frames, None)
-            except OSError:  # a broken connection is one, and so is what Arrow says of broken bytes
-                self.failed = True
-                raise
+            self.asking = True
+            frame = next(self._frames, None)
+            self.asking = False
             self._rest = memoryview(frame or b"")
             if frame is None:
                 self.over = True
@@ -161,12 +166,3 @@ class _Source:
         found = parts[0] if len(parts) == 1 else b"".join(parts)
         self.bytes_read += len(found)
         return found
-
-    def refused(self, error: Exception) -> Exception:
-        """What an error while reading says of the frames, or the error that is their own."""
-        if self.failed:
-            return error
-        where = "end" if self.over else "cannot be read"
-        return FramesInvalid(
-            f"frames {where} after {self.bytes_read} bytes, must be an Arrow IPC stream: {error}"
-        )

@@ -102,7 +102,7 @@ def _shown(
 def _texts(one: Filter) -> list[str]:
     if one.column not in _decimal_columns():
         return [str(value) for value in one.values]
-    return [decimals.text(value) for value in one.values if isinstance(value, int)]
+    return [decimals.text(int(value)) for value in one.values]
 
 
 @cache

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pool import Default as default_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from seamark.rpc.client import MOST_ANSWER_BYTES, PING_SECONDS, PING_TIMEOUT_SECONDS
+from seamark.rpc.client import MOST_ANSWER_BYTES, PING_SECONDS, PINGS
 from seamark.rpc.errors import CORRELATION_METADATA, abort
 from seamark.rpc.v1 import market_data_pb2
 from seamark.telemetry.logs import correlated
@@ -72,9 +72,7 @@ async def serve(address: str, services: Mapping[str, Callable[[grpc.aio.Server],
         options=[
             ("grpc.max_receive_message_length", MOST_REQUEST_BYTES),
             ("grpc.max_send_message_length", MOST_ANSWER_BYTES),
-            ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
-            ("grpc.keepalive_timeout_ms", PING_TIMEOUT_SECONDS * 1000),
-            ("grpc.keepalive_permit_without_calls", 1),
+            *PINGS,
             # Half of what our clients do: none of them is told to calm down.
             ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000 // 2),
             # A second server on the same port would get half of the calls, and no error.

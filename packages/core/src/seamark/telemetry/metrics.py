@@ -243,6 +243,9 @@ class TailMetrics:
             ["table", "outcome"],
             registry=registry,
         )
+        self.reads_under_way = Gauge(
+            "seamark_tail_reads_under_way", "Requests for rows, waiting ones included.", registry=registry
+        )
         self.read_seconds = Histogram(
             "seamark_tail_read_seconds",
             "From a request for rows to the end of the answer, waiting included.",

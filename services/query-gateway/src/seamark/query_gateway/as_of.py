@@ -12,7 +12,7 @@ from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.errors import Invalid
 from seamark.query_gateway.opening import Opened, Opening
 from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames
-from seamark.query_gateway.question import AsOfQuestion, hash_of
+from seamark.query_gateway.question import MOST_QUOTE_AGE_US, AsOfQuestion, Latest, MinOffsets, hash_of
 from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
 
@@ -29,7 +29,7 @@ _TRADE = (
     "side",
 )
 _QUOTE = ("bid_price", "bid_quantity", "ask_price", "ask_quantity")
-LOOKBACK_US = (60_000_000, 3_600_000_000, 86_400_000_000)
+LOOKBACK_US = (60_000_000, 3_600_000_000, MOST_QUOTE_AGE_US)
 """How far before the first trade quotes are looked for, step by step, while some trade has none."""
 
 AS_OF_SCHEMA = pa.schema(
@@ -45,11 +45,6 @@ AS_OF_SCHEMA = pa.schema(
 
 async def answer_as_of(opening: Opening, question: AsOfQuestion, call: Call) -> Answer:
     """Raises Invalid: the clock is the venue's, but quotes carry receive time in its column."""
-    if question.from_us >= question.to_us:
-        raise Invalid(
-            "start",
-            f"start was {question.from_us}, must be before end, which was {question.to_us} (microseconds)",
-        )
     named = hash_of(
         "as_of",
         question.symbols,
@@ -72,7 +67,9 @@ async def answer_as_of(opening: Opening, question: AsOfQuestion, call: Call) -> 
     rows = pl.DataFrame(schema=dict.fromkeys(trade_columns, pl.Null)) if found is None else found
     if question.limit:
         rows = rows.head(question.limit)
-    want = opening.want(question.consistency, "quotes", named)
+    # Offsets that a caller has seen or written are those of trades.
+    of_trades = isinstance(question.consistency, Latest | MinOffsets)
+    want = opening.want(Latest() if of_trades else question.consistency, "quotes", named)
     quotes, joined = await _with_quotes(opening, question, rows, want, call)
     header = opening.header((trades, quotes), named, clock, call)
     return whole_answer(header, AS_OF_SCHEMA, joined)
@@ -137,7 +134,9 @@ def _joined(question: AsOfQuestion, trades: pl.DataFrame, quotes: pl.DataFrame |
             "clock was event, but quotes of this venue carry receive time: ask by receive, or allow_receive_time",
         )
     right = (
-        quotes.sort([clock, *(name for name in total_order(RecordKind.QUOTES) if name != clock)])
+        quotes.sort(
+            [clock, *(name for name in total_order(RecordKind.QUOTES) if name != clock)], nulls_last=True
+        )
         .select(
             *(pl.col(name).cast(pl.String) for name in _KEY),
             pl.col(clock),
@@ -147,7 +146,7 @@ def _joined(question: AsOfQuestion, trades: pl.DataFrame, quotes: pl.DataFrame |
         )
         .unique([*_KEY, clock], keep="last", maintain_order=True)
     )
-    tolerance = f"{question.tolerance_us}us" if question.tolerance_us else None
+    tolerance = f"{question.tolerance_us or MOST_QUOTE_AGE_US}us"
     return (
         left.sort(clock, maintain_order=True)
         .join_asof(

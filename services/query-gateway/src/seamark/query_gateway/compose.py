@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pyiceberg.catalog import Catalog
-from seamark.query_gateway.settings import GatewaySettings
 
 from seamark.lake.iceberg import IcebergTable
 from seamark.lake.states import ObjectStateStore
@@ -19,11 +18,13 @@ from seamark.query_gateway.cursor import CursorCodec
 from seamark.query_gateway.direct.reader import DirectReader
 from seamark.query_gateway.gaps import GapLedger
 from seamark.query_gateway.gateway import Gateway
+from seamark.query_gateway.log_fill import LogBudget
 from seamark.query_gateway.log_source import KafkaLog
 from seamark.query_gateway.opening import Limits, Opening
 from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.question import Engine
-from seamark.query_gateway.reading import LogBudget, TableOpener
+from seamark.query_gateway.reading import TableOpener
+from seamark.query_gateway.settings import GatewaySettings
 from seamark.query_gateway.sources import History
 from seamark.query_gateway.tails import TailReplicas
 from seamark.query_gateway.trino_history import TrinoHistory

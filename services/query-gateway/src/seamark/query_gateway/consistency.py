@@ -56,4 +56,4 @@ def want_of_cursor(cursor: Cursor, table: str, question: str) -> Want:
     if cursor.question != question or table not in cursor.tables:
         raise Invalid("cursor", "cursor was of another question, must be one that this question gave")
     of_table = cursor.tables[table]
-    return Want(end=of_table.end, revision=of_table.revision)
+    return Want(end=of_table.end, revision=of_table.revision, known_at_us=of_table.known_at_us)

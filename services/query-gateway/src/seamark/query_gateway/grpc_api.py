@@ -29,6 +29,7 @@ from seamark.query_gateway.grpc_messages import (
     kind_of,
     question_of,
 )
+from seamark.query_gateway.handover import Handover
 from seamark.query_gateway.question import Question
 from seamark.query_gateway.refusals import refusal_of
 from seamark.query_gateway.running import Call
@@ -161,20 +162,55 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
     async def _answered(
         self, context: _Context, endpoint: str, request: Message, asked: Callable[[], _Asked]
     ) -> _Parts:
+        """Parts that a task of its own makes: a generator that is left alone at a yield ends anywhere, later."""
         try:
             who = self._asked(context, endpoint, request)
-            open_answer, read, limit = _valid(asked)
+            work = _valid(asked)
+        except QueryError as error:
+            await self._refuse(context, endpoint, error)
+        call = asyncio.current_task()
+        assert call is not None
+        loop = asyncio.get_running_loop()
+        seconds = self._limits.write_timeout_seconds
+        handover: Handover[messages.AnswerPart] = Handover(seconds)
+        making = asyncio.create_task(self._make(who, work, handover))
+        # A client that does not read is not told anything, either: then the call itself is cancelled.
+        given_up: list[asyncio.TimerHandle] = []
+
+        def made(task: asyncio.Task[int]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                given_up.append(loop.call_later(seconds, call.cancel))
+
+        making.add_done_callback(made)
+        try:
+            while (part := await handover.take()) is not None:
+                yield part
+            self._count(endpoint, await making)
+        except QueryError as error:
+            await self._refuse(context, endpoint, error)
+        finally:
+            making.cancel()
+            for timer in given_up:
+                timer.cancel()
+
+    async def _make(self, who: Asked, work: _Asked, handover: Handover[messages.AnswerPart]) -> int:
+        """Header, one Arrow stream, trailer; gives the status."""
+        open_answer, read, limit = work
+        try:
             async with self._access.visit(who) as visit:
                 if who.caller.quota is not None:
                     visit.charge([await self._gateway.estimate(question) for question in read], limit)
                 answer = await opened(open_answer, visit.call)
-                async with aclosing(_parts(answer, visit)) as parts:
-                    async for part in parts:
-                        visit.sent_bytes += len(part.arrow)
-                        yield part
-        except QueryError as error:
-            await self._refuse(context, endpoint, error)
-        self._count(endpoint, visit.status)
+                try:
+                    async with aclosing(_parts(answer, visit)) as parts:
+                        async for part in parts:
+                            await handover.give(part)
+                            visit.sent_bytes += len(part.arrow)
+                finally:
+                    await close(answer.batches)
+            return visit.status
+        finally:
+            handover.end()
 
     async def _made(
         self, context: _Context, endpoint: str, request: Message, made: Callable[[Call], Awaitable[M]]
@@ -215,19 +251,13 @@ def _valid(asked: Callable[[], _Asked]) -> _Asked:
 
 
 async def _parts(answer: Answer, visit: Visit) -> _Parts:
-    """Header, one Arrow stream, trailer."""
-    try:
-        visit.begin(answer.header)
-        yield messages.AnswerPart(header=header_message(answer.header))
-        stream = ArrowStream(answer.schema)
-        yield messages.AnswerPart(arrow=stream.head())
-        while (batch := await next_batch(answer, visit.asked.timeout_seconds)) is not None:
-            visit.rows += batch.num_rows
-            for piece in pieces(batch):
-                yield messages.AnswerPart(arrow=await asyncio.to_thread(stream.rows, piece))
-        yield messages.AnswerPart(arrow=stream.tail())
-        yield messages.AnswerPart(
-            trailer=messages.AnswerTrailer(rows=visit.rows, next_cursor=answer.next_cursor)
-        )
-    finally:
-        await close(answer.batches)
+    visit.begin(answer.header)
+    yield messages.AnswerPart(header=header_message(answer.header))
+    stream = ArrowStream(answer.schema)
+    yield messages.AnswerPart(arrow=stream.head())
+    while (batch := await next_batch(answer, visit.asked.timeout_seconds)) is not None:
+        visit.rows += batch.num_rows
+        for piece in pieces(batch):
+            yield messages.AnswerPart(arrow=await asyncio.to_thread(stream.rows, piece))
+    yield messages.AnswerPart(arrow=stream.tail())
+    yield messages.AnswerPart(trailer=messages.AnswerTrailer(rows=visit.rows, next_cursor=answer.next_cursor))

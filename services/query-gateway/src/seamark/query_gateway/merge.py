@@ -22,7 +22,7 @@ def ordered(
     frames: Sequence[pl.DataFrame], kind: RecordKind, columns: Sequence[str], descending: bool
 ) -> pl.DataFrame:
     """All rows in the total order, or its exact reverse. Frames have `columns`, and at least one is given."""
-    frame = _concat(frames, columns)
+    frame = stacked([frame.select(columns) for frame in frames])
     if len(frame) < 2:
         return frame
     keys = _varying(frame, total_order(kind))
@@ -31,16 +31,16 @@ def ordered(
     return frame.sort(keys, descending=descending, nulls_last=not descending)
 
 
-def _concat(frames: Sequence[pl.DataFrame], columns: Sequence[str]) -> pl.DataFrame:
-    selected = [frame.select(columns) for frame in frames]
-    if len(selected) == 1:
-        return selected[0]
+def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Frames with the same columns, one below the other; at least one is given."""
+    if len(frames) == 1:
+        return frames[0]
     # One side may hold text as Categorical, the other as String.
     plain = [
         frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
         if pl.Categorical in frame.dtypes
         else frame
-        for frame in selected
+        for frame in frames
     ]
     return pl.concat(plain)
 

@@ -133,7 +133,7 @@ class Opening:
         """The cursor of an answer made of these tables."""
         tables = {
             one.table.kind.value: TableCursor(
-                one.table.pin.snapshot_id, one.table.end, one.table.pin.revision
+                one.table.pin.snapshot_id, one.table.end, one.table.pin.revision, one.table.known_at_us
             )
             for one in opened
         }

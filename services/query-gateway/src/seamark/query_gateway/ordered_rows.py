@@ -8,10 +8,11 @@ from contextlib import aclosing, suppress
 
 import polars as pl
 
+from seamark.lake.errors import LakeError
 from seamark.market.order import total_order
 from seamark.market.schema import RecordKind
-from seamark.query_gateway.errors import Cancelled
-from seamark.query_gateway.merge import Position, behind, inside, ordered
+from seamark.query_gateway.errors import Cancelled, Unavailable
+from seamark.query_gateway.merge import Position, behind, inside, ordered, stacked
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryPlan, Window
@@ -41,11 +42,16 @@ async def ordered_frames(
 
     `limit`: windows behind the one that reaches it are not read; frames may hold more rows.
     `plan`: None where history is proven to hold nothing.
+
+    Raises:
+        Cancelled: nobody waits any more.
+        SnapshotGone: the snapshot's files are.
+        Unavailable: history cannot be read.
     """
     kind = table.kind
-    windows = (
-        list(plan.windows(PAGE_WINDOW_ROWS if limit else WINDOW_ROWS)) if plan is not None else [Window()]
-    )
+    windows = [Window()]
+    if plan is not None and kind.sequenced:  # windows of time do not follow the order of the log
+        windows = list(plan.windows(PAGE_WINDOW_ROWS if limit else WINDOW_ROWS))
     if descending:
         windows.reverse()
     if position is not None and kind.sequenced:
@@ -56,9 +62,12 @@ async def ordered_frames(
 
     def read(window: Window) -> pl.DataFrame:
         """Blocking: one window's rows of both sides, in order."""
-        frames = []
+        frames: list[pl.DataFrame] = []
         if plan is not None:
-            frames += list(history.read(plan, window, table.below, call.cancelled))
+            try:
+                frames += history.read(plan, window, table.below, call.cancelled)
+            except LakeError as error:
+                raise Unavailable(f"history of table {kind.value} cannot be read: {error}") from error
         condition = inside(window) if kind.sequenced else None
         for rows in table.tail:
             frames.append(rows if condition is None else rows.filter(condition))
@@ -97,7 +106,7 @@ async def collect(frames: AsyncIterator[pl.DataFrame]) -> pl.DataFrame | None:
     """All frames as one; None: no rows."""
     async with aclosing(frames):  # type: ignore[type-var]
         parts = [frame async for frame in frames]
-    return pl.concat(parts) if parts else None
+    return stacked(parts) if parts else None
 
 
 def _touches(window: Window, at_us: int, descending: bool) -> bool:

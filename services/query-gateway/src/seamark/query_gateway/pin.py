@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from seamark.lake import checkpoint
-from seamark.lake.checkpoint import ExcludedRange, StreamPartition, excluded_from_text
+from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition, excluded_from_text
+from seamark.lake.errors import CheckpointInvalid
 from seamark.lake.streams import Stream, open_streams
 from seamark.lake.view import SnapshotView, TableView
 from seamark.query_gateway.errors import Gone
@@ -62,10 +63,14 @@ def pin_head(table: str, view: TableView, ranges: Ranges = excluded_from_text) -
     elif (rolled_back := view.rolled_back()) is not None:
         doubt = f"table {table} was rolled back: {rolled_back}"
     own = view.own_summary(view.head_id)
-    if own is None:
-        excluded = ranges(view.excluded_text)
-        return Pin(table, view.head_id, {}, {}, view.revision, excluded, view.streams, view, doubt)
-    return _pin(table, view, view.head_id, own, ranges, doubt)
+    if own is not None:
+        return _pin(table, view, view.head_id, own, ranges, doubt)
+    path = view.path_to_own(view.head_id)
+    expired = bool(path) and view.snapshots[path[-1]].parent_id is not None
+    # Behind a parent that has expired stand the writer's rows: without a vector they would be given twice.
+    points = view.checkpoints if expired else {}
+    excluded = ranges(view.excluded_text)
+    return _made(table, view, view.head_id, points, view.revision, excluded, doubt)
 
 
 def pin_snapshot(table: str, view: TableView, snapshot_id: int, ranges: Ranges = excluded_from_text) -> Pin:
@@ -89,7 +94,10 @@ def pin_snapshot(table: str, view: TableView, snapshot_id: int, ranges: Ranges =
                 f"({view.snapshots[between].operation}), which the writer did not make",
                 "snapshot",
             )
-    return _pin(table, view, snapshot_id, own, ranges, "")
+    try:
+        return _pin(table, view, snapshot_id, own, ranges, "")
+    except CheckpointInvalid as error:
+        raise Gone(f"snapshot {snapshot_id} of table {table} cannot be read: {error}", "snapshot") from error
 
 
 def _pin(
@@ -97,13 +105,25 @@ def _pin(
 ) -> Pin:
     assert own.checkpoint_text is not None
     points, revision = checkpoint.from_summary(own.checkpoint_text)
+    return _made(table, view, snapshot_id, points, revision, ranges(own.excluded_text), doubt)
+
+
+def _made(
+    table: str,
+    view: TableView,
+    snapshot_id: int | None,
+    points: Mapping[StreamPartition, Checkpoint],
+    revision: int,
+    excluded: tuple[ExcludedRange, ...],
+    doubt: str,
+) -> Pin:
     return Pin(
         table=table,
         snapshot_id=snapshot_id,
         watermark={where: point.next for where, point in points.items()},
         append_us={where: point.append_us for where, point in points.items()},
         revision=revision,
-        excluded=ranges(own.excluded_text),
+        excluded=excluded,
         streams=view.streams,
         view=view,
         doubt=doubt,

@@ -100,8 +100,7 @@ class Question:
                 raise Invalid("fields", f"field was {name!r}, must be one of {', '.join(names)}")
         if len(set(self.columns)) != len(self.columns):
             raise Invalid("fields", f"fields were {', '.join(self.columns)}, must be named once each")
-        if self.limit < 0:
-            raise Invalid("limit", f"limit was {self.limit}, must be 0 (all) or more")
+        _check_limit(self.limit)
         if (
             not self.kind.sequenced
             and self.predicate.clock is Clock.RECEIVE
@@ -160,16 +159,15 @@ class BarsQuestion:
             raise Invalid(
                 "interval", f"interval was {self.interval!r}, must be one of {', '.join(INTERVALS_US)}"
             )
-        if self.from_us >= self.to_us:
-            raise Invalid(
-                "start",
-                f"start was {self.from_us}, must be before end, which was {self.to_us} (microseconds)",
-            )
+        _check_range(self.from_us, self.to_us)
         bars = -(-(self.to_us - self.from_us) // INTERVALS_US[self.interval])
         if bars > self.MOST_BARS:
             raise Invalid(
                 "interval", f"bars would be {bars}, must be at most {self.MOST_BARS}: ask for longer ones"
             )
+
+
+MOST_QUOTE_AGE_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +185,22 @@ class AsOfQuestion:
     """Compare by EVENT although quotes carry receive time in `timestamp`."""
     limit: int = 0
     consistency: Consistency = Latest()
+
+    def __post_init__(self) -> None:
+        _check_range(self.from_us, self.to_us)
+        if not 0 <= self.tolerance_us <= MOST_QUOTE_AGE_US:
+            raise Invalid(
+                "tolerance_us",
+                f"tolerance_us was {self.tolerance_us}, must be 0 to {MOST_QUOTE_AGE_US} (a day)",
+            )
+        _check_limit(self.limit)
+
+
+def _check_range(from_us: int, to_us: int) -> None:
+    if from_us >= to_us:
+        raise Invalid("start", f"start was {from_us}, must be before end, which was {to_us} (microseconds)")
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 0:
+        raise Invalid("limit", f"limit was {limit}, must be 0 (all) or more")

@@ -7,18 +7,20 @@ are for: questions, bars and joins all open tables here.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from seamark.lake.checkpoint import StreamPartition
+from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
-from seamark.query_gateway.errors import Gone, Stale, Unavailable
+from seamark.query_gateway.errors import Stale, Unavailable
 from seamark.query_gateway.header import Missing, TableHeader
+from seamark.query_gateway.log_fill import LogBudget, LogFill
 from seamark.query_gateway.merge import below
 from seamark.query_gateway.pin import Pin, pin_snapshot
 from seamark.query_gateway.pins import PinCache
@@ -27,11 +29,13 @@ from seamark.query_gateway.running import Call
 from seamark.query_gateway.seam import (
     Hole,
     asked_ranges,
+    check_end,
+    check_floor,
+    end_at,
     end_vector,
-    excluded_below,
+    excluded_to_name,
     freshness_ms,
     holes,
-    missing_of,
     start_of,
     time_travels,
 )
@@ -40,6 +44,8 @@ from seamark.stream.errors import LogUnavailable
 
 WAIT_MARGIN_SECONDS = 0.25
 """Kept of the deadline for what follows the tail's answer."""
+SAY_MARGIN_SECONDS = 0.1
+"""Kept of it to say what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class Want:
     snapshot_id: int | None = None
     """History of this S alone."""
     known_at_us: int | None = None
+    """What was appended until then; without `end` that decides E."""
     revision: int | None = None
     """R of the cursor: what was shed since then cannot be given again."""
     max_staleness_ms: int | None = None
@@ -73,13 +80,8 @@ class OpenTable:
     """Matching rows with H(S) ≤ offset < E, with the columns asked for."""
     header: TableHeader
     freshness_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class LogBudget:
-    """How much may be read straight from Kafka when the tail cannot serve."""
-
-    rows: int = 200_000
+    known_at_us: int | None = None
+    """Rows that were appended later are left out."""
 
 
 class TableOpener:
@@ -96,10 +98,8 @@ class TableOpener:
         self._pins = pins
         self._tails = tails
         self._log = log
-        self._budget = budget
+        self._fill = LogFill(log, budget)
         self._now_us = now_us
-        self._log_turn = asyncio.Lock()
-        self._flights: dict[tuple[StreamPartition, int, int], asyncio.Task[pl.DataFrame]] = {}
 
     async def open(
         self, kind: RecordKind, predicate: Predicate, columns: Sequence[str], want: Want, call: Call
@@ -114,38 +114,40 @@ class TableOpener:
         """
         pin = await self._pin(kind, want)
         if want.snapshot_id is not None:
-            return self._opened(kind, pin, dict(pin.watermark), (), {}, ())
-        if want.known_at_us is not None:
-            want = replace(want, end=await self._end_at(pin, want.known_at_us))
+            return self._opened(pin, want, dict(pin.watermark), (), {}, (), ())
+        missing: list[Missing] = []
+        if want.known_at_us is not None and want.end is None:
+            end_then, unknown = await self._end_at(pin, want.known_at_us, call)
+            want = replace(want, end=end_then)
+            missing += unknown
         asked = asked_ranges(pin, want.end, want.floor)
+        marks: list[Coverage] = []
         if want.end is None and any(one.next is not None for one in asked):
-            asked = await self._fixed(kind, asked, call)
-        rows = await self._tails.read(
-            kind, asked, columns, predicate, call.deadline_seconds - WAIT_MARGIN_SECONDS
-        )
-        found = holes(pin, asked, rows.coverage, rows.failed)
+            asked, marks = await self._fixed(kind, asked, call)
+        deadline = call.deadline_seconds - WAIT_MARGIN_SECONDS
+        rows = await self._tails.read(kind, asked, columns, predicate, deadline)
+        marks += rows.coverage.values()
+        pinned, found = pin, holes(pin, asked, rows.coverage, rows.failed)
         if found:
-            # What the tail has evicted, or does not hold any more, the lake has by now.
-            pin = await self._repinned(kind, pin, want)
+            pin = await self._repinned(pin, want, found, call)
             found = holes(pin, asked, rows.coverage, rows.failed)
         end = end_vector(pin, want.end, rows.coverage)
         frames: list[pl.DataFrame] = []
         if rows.frame is not None and len(rows.frame):
-            frames.append(_from_watermark(rows.frame, pin) if _overlaps(pin, asked) else rows.frame)
-        missing: list[Missing] = []
-        for hole in found:
-            outcome = await self._fill(pin, hole, predicate, columns, call)
-            if isinstance(outcome, Missing):
-                missing.append(outcome)
-                continue
-            frame, reached = outcome
-            if len(frame):
-                frames.append(frame)
-            if want.end is None:
-                end[hole.where] = max(end[hole.where], reached)
-        if want.strict and any(gone.reason == "NOT_REACHED" for gone in missing):
-            raise Stale("min_offsets were not reached before the deadline", "consistency")
-        opened = self._opened(kind, pin, end, tuple(frames), rows.coverage, tuple(missing))
+            between = below(end) & ~below(pin.watermark)
+            frames.append(rows.frame if pin is pinned else rows.frame.filter(between))
+        filled = await self._fill.fill(
+            pin, found, predicate, columns, call.deadline_seconds - SAY_MARGIN_SECONDS
+        )
+        if want.end is None:
+            for mark in filled.marks:
+                end[mark.where] = max(end[mark.where], mark.next)
+        frames += filled.frames
+        marks += filled.marks
+        missing += filled.missing
+        if want.strict:
+            check_floor(want.floor, end, missing)
+        opened = self._opened(pin, want, end, tuple(frames), rows.coverage, marks, tuple(missing))
         if want.max_staleness_ms is not None and opened.freshness_ms > want.max_staleness_ms:
             raise Stale(
                 f"max_staleness was {want.max_staleness_ms} ms, the answer would be {opened.freshness_ms} ms old",
@@ -160,38 +162,39 @@ class TableOpener:
         if want.snapshot_id is not None:
             if want.snapshot_id not in pin.view.snapshots:
                 pin = await self._pins.refresh(kind)
-            return pin_snapshot(kind.value, pin.view, want.snapshot_id, self._pins.ranges)
-        if want.end is not None:
-            if not pin.watermark.keys() | set(pin.open_partitions) >= want.end.keys():
+            try:
+                # Its excluded ranges may be in a file.
+                return await asyncio.to_thread(
+                    pin_snapshot, kind.value, pin.view, want.snapshot_id, self._pins.ranges
+                )
+            except CatalogUnavailable as error:
+                raise Unavailable(f"snapshot {want.snapshot_id} of table {kind.value}: {error}") from error
+        named = want.floor.keys() if want.end is None else want.end.keys()
+        if not pin.watermark.keys() | set(pin.open_partitions) >= named:
+            # Another gateway may have pinned a stream that this one has not seen yet.
+            with suppress(Unavailable):
                 pin = await self._pins.refresh(kind)
-            self._check_excluded(pin, want.end, want.revision)
+        if want.end is not None:
+            check_end(pin, want.end, want.revision)
         return pin
 
-    async def _repinned(self, kind: RecordKind, pin: Pin, want: Want) -> Pin:
-        """The head, if it is newer: what the tail has evicted is in the lake."""
-        try:
-            head = await self._pins.refresh(kind)
-        except Unavailable:
-            return pin
+    async def _repinned(self, pin: Pin, want: Want, found: Sequence[Hole], call: Call) -> Pin:
+        """The head, where the tail has moved on: what it has evicted is in the lake. Else the newest pin there is."""
+        kind = RecordKind(pin.table)
+        newest = self._pins.current(kind)
+        if any(hole.reason in ("BELOW_TAIL", "TAIL_UNASSIGNED") for hole in found):
+            with suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(call.deadline_seconds - WAIT_MARGIN_SECONDS - time.monotonic()):
+                    newest = await self._pins.refresh(kind)
         if want.end is not None:
-            self._check_excluded(head, want.end, want.revision)
-        return head
-
-    @staticmethod
-    def _check_excluded(pin: Pin, end: Vector, revision: int | None) -> None:
-        if revision is None:
-            return
-        for gone in excluded_below(pin, end):
-            if gone.revision > revision:
-                raise Gone(
-                    f"shed_since: offsets [{gone.first}, {gone.next}) of {gone.where} were taken out by revision "
-                    f"{gone.revision}, the cursor is of revision {revision}",
-                    "cursor",
-                )
+            check_end(newest, want.end, want.revision)
+        return newest
 
     # E
 
-    async def _fixed(self, kind: RecordKind, asked: Sequence[Range], call: Call) -> list[Range]:
+    async def _fixed(
+        self, kind: RecordKind, asked: Sequence[Range], call: Call
+    ) -> tuple[list[Range], list[Coverage]]:
         """Ranges with E decided beforehand: where the replicas are now, or further where it was asked for."""
         deadline = min(call.deadline_seconds, time.monotonic() + 1.0)
         now = await self._tails.positions(kind, asked, deadline)
@@ -202,89 +205,38 @@ class TableOpener:
                 fixed.append(replace(one, next=part.hi if part is not None and part.hi > one.first else None))
             else:
                 fixed.append(one)
-        return fixed
+        return fixed, list(now.values())
 
-    async def _end_at(self, pin: Pin, instant_us: int) -> dict[StreamPartition, int]:
-        """E_T: the first offset of each partition that was appended later than T."""
-        end = dict(pin.watermark)  # what is closed is older; known_at_us filters what is not
+    async def _end_at(
+        self, pin: Pin, instant_us: int, call: Call
+    ) -> tuple[dict[StreamPartition, int], list[Missing]]:
+        """E_T by Kafka's index of append times; where Kafka does not answer, by where the tail stands."""
         partitions = pin.open_partitions
 
         def ask() -> list[int]:
             return [self._log.offset_after(pin, where, instant_us) for where in partitions]
 
+        offsets: dict[StreamPartition, int] = {}
+        marks: Mapping[StreamPartition, Coverage] = {}
         try:
-            offsets = await asyncio.to_thread(ask)
-        except LogUnavailable as error:
-            # All that is needed may be in history: then the rows' own append times decide.
-            if all(pin.append_us.get(where, 0) > instant_us for where in partitions):
-                return {where: start_of(pin, where) for where in (*end, *partitions)}
-            raise Unavailable(f"as_known_at needs Kafka's index of append times: {error}") from error
-        end.update(
-            {
-                where: max(offset, pin.streams[where.stream_id].start[where.partition])
-                for where, offset in zip(partitions, offsets, strict=True)
-            }
-        )
-        return end
-
-    # What the tail did not give
-
-    async def _fill(
-        self, pin: Pin, hole: Hole, predicate: Predicate, columns: Sequence[str], call: Call
-    ) -> tuple[pl.DataFrame, int] | Missing:
-        """The rows of a hole straight from Kafka, and how far they reach; or what is missing and why."""
-        try:
-            bounds = await asyncio.to_thread(self._log.bounds, pin, hole.where)
+            offsets = dict(zip(partitions, await asyncio.to_thread(ask), strict=True))
         except LogUnavailable:
-            return missing_of(hole, hole.reason if hole.reason != "BELOW_TAIL" else "LOG_UNAVAILABLE")
-        end = bounds.end if hole.next is None else hole.next
-        if end <= hole.first:
-            return pl.DataFrame(), hole.first
-        first = start_of(pin, hole.where)
-        named = Hole(hole.where, hole.first, end, hole.reason)
-        if bounds.start > first:
-            return missing_of(named, "LOG_GONE")
-        if bounds.end < end:
-            return missing_of(named, "NOT_REACHED")
-        if end - first > self._budget.rows:
-            return missing_of(named, "OVER_BUDGET")
-        try:
-            rows = await self._from_log(pin, hole.where, end, call.cancelled)
-        except LogUnavailable:
-            return missing_of(named, "LOG_UNAVAILABLE")
-        condition = pl.col("kafka_offset") >= hole.first
-        if (expression := predicate.expression()) is not None:
-            condition = condition & expression
-        return rows.filter(condition).select(columns), end
-
-    async def _from_log(
-        self, pin: Pin, where: StreamPartition, end: int, cancelled: threading.Event
-    ) -> pl.DataFrame:
-        """One read of the log at a time, and one for all who want the same."""
-        key = (where, start_of(pin, where), end)
-        flight = self._flights.get(key)
-        if flight is None:
-
-            async def read() -> pl.DataFrame:
-                async with self._log_turn:
-                    return await asyncio.to_thread(self._log.read, pin, where, end, threading.Event())
-
-            flight = asyncio.create_task(read())
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
+            ranges = [Range(where, pin.topic_of(where), start_of(pin, where)) for where in partitions]
+            marks = await self._tails.positions(RecordKind(pin.table), ranges, call.deadline_seconds)
+        return end_at(pin, instant_us, offsets, marks)
 
     def _opened(
         self,
-        kind: RecordKind,
         pin: Pin,
+        want: Want,
         end: Mapping[StreamPartition, int],
         tail: tuple[pl.DataFrame, ...],
         coverage: Mapping[StreamPartition, Coverage],
+        marks: Sequence[Coverage],
         missing: tuple[Missing, ...],
     ) -> OpenTable:
+        kind = RecordKind(pin.table)
         now_us = self._now_us()
-        pin_age_ms = self._pins.age_ms(kind)
         waiting = [
             pin.append_us.get(where, 0)
             for where in pin.open_partitions
@@ -292,14 +244,14 @@ class TableOpener:
         ]
         oldest = min((us for us in waiting if us), default=0)
         header = TableHeader(
-            table=kind.value,
+            table=pin.table,
             snapshot_id=pin.snapshot_id,
-            pin_age_ms=pin_age_ms,
+            pin_age_ms=self._pins.age_ms(kind),
             revision=pin.revision,
             watermark=dict(pin.watermark),
             end=dict(end),
             lo={where: part.lo for where, part in coverage.items()},
-            excluded=excluded_below(pin, end),
+            excluded=excluded_to_name(pin, end),
             missing=missing,
             committed_age_ms=max(0, (now_us - oldest) // 1000) if oldest else 0,
         )
@@ -310,15 +262,6 @@ class TableOpener:
             end if time_travels(pin, end) else None,
             tail,
             header,
-            freshness_ms(pin, end, coverage, now_us, pin_age_ms),
+            freshness_ms(pin, end, marks, now_us, want.known_at_us),
+            want.known_at_us,
         )
-
-
-def _overlaps(pin: Pin, asked: Sequence[Range]) -> bool:
-    """Whether the tail was asked for rows that the (newer) pin has."""
-    return any(start_of(pin, one.where) > one.first for one in asked)
-
-
-def _from_watermark(frame: pl.DataFrame, pin: Pin) -> pl.DataFrame:
-    """Rows of the tail that history(S) does not have."""
-    return frame.filter(~below({where: offset for where, offset in pin.watermark.items()}))

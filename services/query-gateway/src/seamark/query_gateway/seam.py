@@ -6,10 +6,11 @@ decided once, from what the tail held at one moment; everything after that only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from seamark.lake.checkpoint import ExcludedRange, StreamPartition
+from seamark.query_gateway.errors import Gone, Stale
 from seamark.query_gateway.header import Missing
 from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.question import Vector
@@ -45,13 +46,73 @@ def asked_ranges(pin: Pin, end: Vector | None, floor: Vector) -> list[Range]:
 def end_vector(
     pin: Pin, end: Vector | None, coverage: Mapping[StreamPartition, Coverage]
 ) -> dict[StreamPartition, int]:
-    """E: as given, else what the tail reached, and never below H(S)."""
+    """E: as given, else what the tail reached, and never below H(S). A closed stream ends at H(S)."""
     if end is not None:
         return dict(end)
-    reached = {where: start_of(pin, where) for where in (*pin.watermark, *pin.open_partitions)}
-    for where, part in coverage.items():
-        reached[where] = max(reached[where], part.next)
+    reached = dict(pin.watermark)
+    for where in pin.open_partitions:
+        part = coverage.get(where)
+        first = start_of(pin, where)
+        reached[where] = first if part is None else max(first, part.next)
     return reached
+
+
+def end_at(
+    pin: Pin, instant_us: int, offsets: Vector, marks: Mapping[StreamPartition, Coverage]
+) -> tuple[dict[StreamPartition, int], list[Missing]]:
+    """E_T, the first offset of each partition that was appended later than T; and what cannot be said.
+
+    `offsets`: by Kafka's index, where it could be asked; `marks`: where the tail stands, where not. E
+    may be too high where rows are told by their append time: of closed streams, below H(S), in the tail.
+    """
+    end = dict(pin.watermark)
+    unknown = []
+    for where in pin.open_partitions:
+        first, offset, mark = start_of(pin, where), offsets.get(where), marks.get(where)
+        if pin.append_us.get(where, 0) > instant_us:
+            # All behind H(S) was appended later.
+            end[where] = first if offset is None else min(offset, first)
+        elif offset is not None:
+            end[where] = max(offset, pin.streams[where.stream_id].start[where.partition])
+        else:
+            end[where] = first if mark is None else max(first, mark.hi)
+            if mark is None or mark.append_us <= instant_us:
+                unknown.append(Missing(where, end[where], None, "LOG_UNAVAILABLE"))
+    return end, unknown
+
+
+def check_end(pin: Pin, end: Vector, revision: int | None) -> None:
+    """Whether the rows below a given E are those that were there when it was made.
+
+    Raises:
+        Gone: ranges were taken out since `revision` (None: no matter), or a stream that takes no more
+            rows ends below E.
+    """
+    for gone in pin.excluded:
+        since = revision is not None and gone.revision > revision
+        if since and gone.first < end.get(gone.where, 0):
+            raise Gone(
+                f"shed_since: offsets [{gone.first}, {gone.next}) of {gone.where} were taken out by revision "
+                f"{gone.revision}, the cursor is of revision {revision}",
+                "cursor",
+            )
+    open_partitions = set(pin.open_partitions)
+    for where, offset in end.items():
+        reached = pin.watermark.get(where, 0)
+        if where not in open_partitions and offset > reached:
+            raise Gone(
+                f"offsets [{reached}, {offset}) of {where} cannot be given: that stream takes no more rows",
+                "cursor",
+            )
+
+
+def check_floor(floor: Vector, end: Vector, missing: Iterable[Missing]) -> None:
+    """Raises Stale: not all below `floor` is in the answer."""
+    short = {where for where, offset in floor.items() if end.get(where, 0) < offset}
+    short |= {gone.where for gone in missing if gone.first < floor.get(gone.where, 0)}
+    if short:
+        names = ", ".join(str(where) for where in sorted(short))
+        raise Stale(f"min_offsets of {names} were not reached before the deadline", "consistency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +133,11 @@ def holes(
 ) -> list[Hole]:
     """What is between H(S) and E and was not given, with `pin` perhaps newer than the one that was asked with."""
     found = []
+    open_partitions = set(pin.open_partitions)
     for wanted in asked:
         where = wanted.where
+        if where not in open_partitions:
+            continue  # closed meanwhile: its rows end at H(S)
         first = start_of(pin, where)
         part = coverage.get(where)
         if part is None:
@@ -92,9 +156,14 @@ def missing_of(hole: Hole, reason: str) -> Missing:
     return Missing(hole.where, hole.first, hole.next, reason)
 
 
-def excluded_below(pin: Pin, end: Vector) -> tuple[ExcludedRange, ...]:
-    """Shed and lost ranges that touch the answer."""
-    return tuple(gone for gone in pin.excluded if gone.first < end.get(gone.where, 0))
+def excluded_to_name(pin: Pin, end: Vector) -> tuple[ExcludedRange, ...]:
+    """Shed and lost ranges that touch the answer, and what a closed stream has lost behind its last row."""
+    open_partitions = set(pin.open_partitions)
+    return tuple(
+        gone
+        for gone in pin.excluded
+        if gone.first < end.get(gone.where, 0) + (gone.where not in open_partitions)
+    )
 
 
 def time_travels(pin: Pin, end: Vector) -> bool:
@@ -102,20 +171,25 @@ def time_travels(pin: Pin, end: Vector) -> bool:
     return any(end.get(where, 0) < offset for where, offset in pin.watermark.items())
 
 
-def freshness_ms(
-    pin: Pin, end: Vector, coverage: Mapping[StreamPartition, Coverage], now_us: int, unknown_age_ms: int
-) -> int:
-    """All that was appended until so long ago is below E.
+_UNKNOWN_AGE_US = 1_000 * 86_400_000_000
 
-    A partition whose replica had reached the log's end adds nothing; one behind adds the age of the
-    last record below E; one without a replica at least the pin's age.
+
+def freshness_ms(
+    pin: Pin, end: Vector, marks: Iterable[Coverage], now_us: int, known_at_us: int | None = None
+) -> int:
+    """All that was appended until so long ago is below E; a thousand days where nobody knows.
+
+    `marks`: where replicas stood, or the log did. From H(S) on, E has what was appended before H(S);
+    from a mark's `hi` on, what was appended before that; from its `end` on, all. `known_at_us`: E was
+    made to have what was appended until then.
     """
-    oldest_us = now_us
-    for where in pin.open_partitions:
-        part = coverage.get(where)
-        if part is None:
-            oldest_us = min(oldest_us, max(pin.append_us.get(where, 0), now_us - 86_400_000_000_000))
-        elif part.next < part.end:
-            oldest_us = min(oldest_us, part.append_us)
-    behind_ms = max(0, (now_us - oldest_us) // 1000)
-    return behind_ms if coverage else max(behind_ms, unknown_age_ms)
+    seen_us = {
+        where: pin.append_us.get(where, 0) if end.get(where, 0) >= start_of(pin, where) else 0
+        for where in pin.open_partitions
+    }
+    for part in marks:
+        if part.where in seen_us and end.get(part.where, 0) >= part.hi:
+            until_us = now_us if end[part.where] >= part.end else part.append_us
+            seen_us[part.where] = max(seen_us[part.where], until_us)
+    oldest_us = max(min(seen_us.values(), default=now_us), known_at_us or 0, now_us - _UNKNOWN_AGE_US)
+    return max(0, (now_us - oldest_us) // 1000)

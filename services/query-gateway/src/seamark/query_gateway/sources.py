@@ -12,12 +12,13 @@ import polars as pl
 from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.errors import Unavailable
 from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.question import Vector
 from seamark.stream.log import Bounds
 
 
-class SnapshotGone(Exception):
+class SnapshotGone(Unavailable):
     """Files of a snapshot are not there any more: it has expired and they were removed."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -17,6 +16,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Run, TopicPartition
 from seamark.stream.messages import runs_of
+from seamark.tail_cache.tail import Start
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +27,8 @@ _ELSEWHERE = frozenset(
 _FATAL = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where reading begins; `leader_epoch` of the record below it, -1 where unknown."""
-
-    offset: int
-    leader_epoch: int
-
-
 class Feed:
-    """Records of partitions, as runs. For one thread."""
+    """A `tail.Source`. For one thread."""
 
     def __init__(self, bootstrap: str, options: Mapping[str, object] | None = None) -> None:
         self._assigned: dict[TopicPartition, KafkaTopicPartition] = {}
@@ -65,7 +57,6 @@ class Feed:
         )
 
     def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
-        """Read these from there on, wherever they were read before; what was fetched of them is dropped."""
         self.end(starts)
         for where, start in starts.items():
             self._assigned[where] = _place(where, start)
@@ -73,23 +64,16 @@ class Feed:
             self._consumer.incremental_assign([self._assigned[where] for where in starts])
 
     def end(self, gone: Iterable[TopicPartition]) -> None:
-        """Read these no more."""
         places = [place for where in gone if (place := self._assigned.pop(where, None)) is not None]
         if places:
             self._consumer.incremental_unassign(places)
 
     def pause(self, paused: bool) -> None:
-        """Deliver nothing, or go on; what was fetched is kept."""
         places = list(self._assigned.values())
         if places:
             (self._consumer.pause if paused else self._consumer.resume)(places)
 
     def poll(self, most: int, timeout_seconds: float) -> list[Run]:
-        """Runs of up to `most` records: those that are there, or the next to come within the time.
-
-        Raises:
-            Stopped: Kafka refuses what no waiting mends.
-        """
         # The client's own wait for a batch ends when it is full: here the first record ends it.
         first = self._consumer.poll(timeout_seconds)
         if first is None:
@@ -113,12 +97,10 @@ class Feed:
         return True
 
     def lost(self) -> dict[TopicPartition, str]:
-        """Partitions whose log is not where reading stood, since the last call, and what was said."""
         lost, self._lost = self._lost, {}
         return {where: reason for where, reason in lost.items() if where in self._assigned}
 
     def end_offset(self, where: TopicPartition) -> int:
-        """The log's end as of the last fetch; -1 where none was answered yet."""
         return max(-1, self._consumer.get_watermark_offsets(KafkaTopicPartition(*where), cached=True)[1])
 
     def close(self) -> None:

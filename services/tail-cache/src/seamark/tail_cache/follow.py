@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from seamark.lake.assignment import check_end, place_of
@@ -43,6 +43,7 @@ class Follower:
         tail: Tail,
         store: Store,
         metrics: TailMetrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`retention_seconds`: rows stay for so long after a commit that holds them was first seen."""
         self.kind = kind
@@ -55,6 +56,7 @@ class Follower:
         self._tail = tail
         self._store = store
         self._metrics = metrics
+        self._clock = clock
         self._uuid: str | None = None
         self._horizons: deque[tuple[float, dict[StreamPartition, int]]] = deque()
         self._closed: dict[StreamPartition, float] = {}
@@ -94,7 +96,7 @@ class Follower:
         finally:
             self._let_go()
         self._said.pop("table", None)
-        self.loaded_at = time.monotonic()
+        self.loaded_at = self._clock()
 
     def _replaced(self, view: TableView) -> str | None:
         self._uuid = self._uuid or view.uuid
@@ -114,15 +116,15 @@ class Follower:
             where: point.next for where, point in points.items() if point.next != held[where].committed.next
         }
         if moved:
-            self._horizons.append((time.monotonic() + self._retention_seconds, moved))
+            self._horizons.append((self._clock() + self._retention_seconds, moved))
         decision = decide(view.streams, view.checkpoints, held, self._mine, self._cluster_id)
         for where in decision.close:
-            self._closed[where] = time.monotonic() + self._retention_seconds
+            self._closed[where] = self._clock() + self._retention_seconds
             self._tail.submit(partial(self._tail.close, self.kind, where))
         self._begin(view, decision.begin)
 
     def _let_go(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         while self._horizons and self._horizons[0][0] <= now:
             self._tail.submit(partial(self._tail.evict, self.kind, self._horizons.popleft()[1]))
         for where in [where for where, due in self._closed.items() if due <= now]:

@@ -14,7 +14,7 @@ from seamark.tail_cache.follow import Follower
 from seamark.tail_cache.partition import PartitionTail
 from seamark.tail_cache.spill import Spilled
 from seamark.tail_cache.store import Store
-from seamark.tail_cache.watch import Processed, Watch
+from seamark.tail_cache.writers import Processed, WritersGroup
 from seamark.telemetry.metrics import TailMetrics
 
 
@@ -56,12 +56,12 @@ class LagExport:
     """Sets the gauges. Called in the tail's thread, which alone sees append times."""
 
     def __init__(
-        self, metrics: TailMetrics, store: Store, followers: Sequence[Follower], watch: Watch
+        self, metrics: TailMetrics, store: Store, followers: Sequence[Follower], writers: WritersGroup
     ) -> None:
         self._metrics = metrics
         self._store = store
         self._followers = {follower.kind: follower for follower in followers}
-        self._watch = watch
+        self._writers = writers
         self._labels: set[tuple[str, ...]] = set()
         self._tiers: dict[tuple[RecordKind, StreamPartition], int] = {}
 
@@ -69,7 +69,7 @@ class LagExport:
         """Say how things are now."""
         metrics = self._metrics
         now_us = time.time_ns() // 1000
-        processed = self._watch.processed
+        processed = self._writers.processed
         labels = set[tuple[str, ...]]()
         rows = dict.fromkeys(RecordKind, 0)
         memory = dict.fromkeys(RecordKind, 0)

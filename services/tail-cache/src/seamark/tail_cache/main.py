@@ -28,13 +28,14 @@ from seamark.stream.replicas import replicas_of
 from seamark.tail_cache.arrivals import Arrivals
 from seamark.tail_cache.feed import Feed
 from seamark.tail_cache.follow import Follower
+from seamark.tail_cache.identity import TopicIdentity
 from seamark.tail_cache.lag import LagExport
 from seamark.tail_cache.server import TailService
 from seamark.tail_cache.settings import TailSettings
 from seamark.tail_cache.spill import SpillFolder
 from seamark.tail_cache.store import Store
 from seamark.tail_cache.tail import Tail
-from seamark.tail_cache.watch import Watch
+from seamark.tail_cache.writers import WritersGroup
 from seamark.telemetry import logs
 from seamark.telemetry.metrics import TailMetrics, serve
 
@@ -95,8 +96,9 @@ async def run(settings: TailSettings) -> None:
         Follower(kind, table, states, cluster, cluster_id, mine, retention_seconds, tail, store, metrics)
         for kind, table in tables.items()
     ]
-    watch = Watch(settings.kafka_bootstrap, settings.consumer_group, cluster, followers, tail, store)
-    tail.each_second(LagExport(metrics, store, followers, watch).export)
+    identity = TopicIdentity(cluster, followers, tail, store)
+    writers = WritersGroup(settings.kafka_bootstrap, settings.consumer_group)
+    tail.each_second(LagExport(metrics, store, followers, writers).export)
     service = TailService(store, arrivals, metrics, settings)
     address = f"{settings.grpc_host}:{settings.grpc_port}"
     add_service = partial(tail_pb2_grpc.add_TailServiceServicer_to_server, service)
@@ -109,7 +111,7 @@ async def run(settings: TailSettings) -> None:
     logger.info("answering", extra={"host": settings.grpc_host, "port": server.port})
     threads.start("tail", lambda: tail.run(stop))
     threads.start("follow", lambda: _each_second([follower.poll for follower in followers], stop))
-    threads.start("watch", lambda: _each_second([watch.poll], stop))
+    threads.start("watch", lambda: _each_second([identity.poll, writers.poll], stop))
     while not stopped.is_set():
         if _ready(followers, store):
             metrics.ready.set(1)

@@ -192,9 +192,14 @@ class PartitionTail:
 
 
 class AppendTimes:
-    """Append times by offset: how old is the record at an offset? To ten milliseconds, and coarser far back."""
+    """Append times by offset: how old is the record at an offset?
+
+    To ten milliseconds or half a percent of the age, whichever is more: a log that nobody commits
+    grows for days.
+    """
 
     _STEP_US = 10_000
+    _PARTS_OF_AGE = 256
     _MOST = 8_192
 
     def __init__(self) -> None:
@@ -206,11 +211,17 @@ class AppendTimes:
         if self._times_us and append_us < self._times_us[-1] + self._STEP_US:
             return
         if len(self._offsets) >= self._MOST:
-            # A log that nobody commits grows for days: of the older half, every other is enough.
-            old = self._MOST // 2
-            self._offsets[:old], self._times_us[:old] = self._offsets[:old:2], self._times_us[:old:2]
+            self._thin(append_us)
         self._offsets.append(offset)
         self._times_us.append(append_us)
+
+    def _thin(self, now_us: int) -> None:
+        kept = [0]
+        for place, time_us in enumerate(self._times_us):
+            if time_us - self._times_us[kept[-1]] >= (now_us - time_us) // self._PARTS_OF_AGE:
+                kept.append(place)
+        self._offsets = [self._offsets[place] for place in kept]
+        self._times_us = [self._times_us[place] for place in kept]
 
     def at(self, offset: int) -> int | None:
         """Append time of the record at `offset`, or a little earlier; None: it is before the first known."""

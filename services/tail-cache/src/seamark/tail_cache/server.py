@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import pyarrow as pa
 
-from seamark.lake.checkpoint import StreamPartition
-from seamark.market.predicate import PredicateInvalid
-from seamark.market.schema import RecordKind
 from seamark.rpc.errors import abort
 from seamark.rpc.frames import LEAST_BYTES, encode
-from seamark.rpc.predicates import from_proto
 from seamark.rpc.server import deadline_seconds
 from seamark.rpc.v1 import market_data_pb2, tail_pb2, tail_pb2_grpc
 from seamark.tail_cache.arrivals import Arrivals
 from seamark.tail_cache.partition import View
-from seamark.tail_cache.reading import Asked, Covered, Reader, cover
+from seamark.tail_cache.question import Question, RequestInvalid, kind_of, question_of
+from seamark.tail_cache.reading import Covered, Reader, cover
 from seamark.tail_cache.settings import TailSettings
 from seamark.tail_cache.store import Store
 from seamark.telemetry.metrics import TailMetrics
@@ -37,6 +33,8 @@ _MARGIN_SECONDS = 0.05
 _RETRY_AFTER_MS = 50
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Asking = TypeVar("Asking")
+Meant = TypeVar("Meant")
 
 
 class TailService(tail_pb2_grpc.TailServiceServicer):
@@ -60,7 +58,7 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
     async def GetWatermarks(  # noqa: N802 - the contract's name
         self, request: tail_pb2.GetWatermarksRequest, context: Context
     ) -> tail_pb2.GetWatermarksResponse:
-        kind = await _kind(request.table, context)
+        kind = await _understood(kind_of, request.table, context)
         now = self._store.now
         # Times of blocks that nobody asked for before are found now: not in the loop.
         partitions = await asyncio.get_running_loop().run_in_executor(
@@ -72,10 +70,10 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
         self, request: tail_pb2.ReadRangesRequest, context: Context
     ) -> AsyncIterator[tail_pb2.ReadRangesResponse]:
         began = time.monotonic()
-        kind = await _kind(request.table, context)
-        outcome = "error"
+        question = await _understood(question_of, request, context)
+        table = question.kind.value
         if self._reads >= self._most:
-            self._metrics.reads.labels(kind.value, "refused").inc()
+            self._metrics.reads.labels(table, "refused").inc()
             await abort(
                 context,
                 market_data_pb2.ERROR_CODE_UNAVAILABLE,
@@ -83,48 +81,41 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
                 retry_after_ms=_RETRY_AFTER_MS,
             )
         self._reads += 1
+        self._metrics.reads_under_way.set(self._reads)
+        outcome = "cut_short"
         try:
-            async for message in self._read(kind, request, context):
+            deadline = deadline_seconds(context, self._longest_seconds) - _MARGIN_SECONDS
+            async for message in self._answer(question, deadline):
                 yield message
-            outcome = "ok"
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
+            outcome = "answered"
+        except _TooMany as error:
+            await abort(context, market_data_pb2.ERROR_CODE_TOO_COSTLY, str(error), field="max_rows")
         finally:
             self._reads -= 1
-            self._metrics.reads.labels(kind.value, outcome).inc()
-            self._metrics.read_seconds.labels(kind.value).observe(time.monotonic() - began)
+            self._metrics.reads_under_way.set(self._reads)
+            self._metrics.reads.labels(table, outcome).inc()
+            self._metrics.read_seconds.labels(table).observe(time.monotonic() - began)
 
-    async def _read(
-        self, kind: RecordKind, request: tail_pb2.ReadRangesRequest, context: Context
+    async def _answer(
+        self, question: Question, deadline: float
     ) -> AsyncIterator[tail_pb2.ReadRangesResponse]:
-        reader = await _reader(kind, request, context)
-        deadline = deadline_seconds(context, self._longest_seconds) - _MARGIN_SECONDS
-        asked = [_asked(one) for one in request.ranges]
-        held = self._store.now.views[kind]
-        asked = [
-            replace(one, next=held[one.where].hi) if one.next is None and one.where in held else one
-            for one in asked
-        ]
-        await self._arrivals.until(lambda: _reached(asked, self._store.now.views[kind]), deadline)
+        question = question.at(self._store.now.views[question.kind])
+        await self._arrivals.until(
+            lambda: question.answerable(self._store.now.views[question.kind]), deadline
+        )
         now = self._store.now
-        covered = [cover(one, now.views[kind].get(one.where)) for one in asked]
+        covered = [cover(one, now.views[question.kind].get(one.where)) for one in question.asked]
         yield tail_pb2.ReadRangesResponse(
             header=tail_pb2.ReadHeader(epoch=now.epoch, ranges=map(_coverage, covered))
         )
-        answer = _Answer(reader, covered, request.max_rows or None)
+        pieces = _Pieces(question.reader, covered, question.most_rows)
         loop = asyncio.get_running_loop()
-        try:
-            # A thread is held while a piece is made, not while it is taken: slow askers wait for themselves.
-            while not answer.over:
-                yield tail_pb2.ReadRangesResponse(
-                    arrow=await loop.run_in_executor(self._threads, answer.piece)
-                )
-        except _TooMany as error:
-            await abort(context, market_data_pb2.ERROR_CODE_TOO_COSTLY, str(error), field="max_rows")
+        # A thread is held while a piece is made, not while it is taken: slow askers wait for themselves.
+        while not pieces.over:
+            yield tail_pb2.ReadRangesResponse(arrow=await loop.run_in_executor(self._threads, pieces.next))
         # Rows of a view stay what they are, unless they were found wrong meanwhile.
         yield tail_pb2.ReadRangesResponse(
-            trailer=tail_pb2.ReadTrailer(epoch=self._store.now.epoch, rows=answer.rows)
+            trailer=tail_pb2.ReadTrailer(epoch=self._store.now.epoch, rows=pieces.rows)
         )
 
     def close(self) -> None:
@@ -135,7 +126,7 @@ class _TooMany(Exception):
     """More rows than the asker wants."""
 
 
-class _Answer:
+class _Pieces:
     """Rows of an answer as pieces of one Arrow stream, made when they are asked for."""
 
     def __init__(self, reader: Reader, covered: Sequence[Covered], most_rows: int | None) -> None:
@@ -145,7 +136,7 @@ class _Answer:
         self.rows = 0
         self.over = False
 
-    def piece(self) -> bytes:
+    def next(self) -> bytes:
         """The next frames together, so many that a message is worth it.
 
         Raises:
@@ -162,39 +153,16 @@ class _Answer:
         for batch in self._batches:
             self.rows += batch.num_rows
             if self._most_rows is not None and self.rows > self._most_rows:
-                raise _TooMany(f"rows were more than max_rows, which was {self._most_rows}")
+                raise _TooMany(f"rows were {self.rows} or more, must be at most {self._most_rows} (max_rows)")
             yield batch
 
 
-async def _kind(table: str, context: Context) -> RecordKind:  # noqa: RET503 - abort raises
+async def _understood(parse: Callable[[Asking], Meant], request: Asking, context: Context) -> Meant:
     try:
-        return RecordKind(table)
-    except ValueError:
-        allowed = ", ".join(kind.value for kind in RecordKind)
-        message = f"table was {table[:64]!r}, must be one of {allowed}"
-    await abort(context, market_data_pb2.ERROR_CODE_INVALID, message, field="table")
-
-
-async def _reader(kind: RecordKind, request: tail_pb2.ReadRangesRequest, context: Context) -> Reader:  # noqa: RET503
-    try:
-        return Reader(kind, list(request.columns), from_proto(kind, request.predicate))
-    except PredicateInvalid as error:
+        return parse(request)
+    except RequestInvalid as error:
         message, field = str(error), error.field
-    await abort(context, market_data_pb2.ERROR_CODE_INVALID, message, field=field)
-
-
-def _asked(one: tail_pb2.ReadRange) -> Asked:
-    where = StreamPartition(one.stream_id, one.partition)
-    return Asked(where, one.from_offset, one.to_offset if one.HasField("to_offset") else None)
-
-
-def _reached(asked: Sequence[Asked], views: Mapping[StreamPartition, View]) -> bool:
-    """Whether waiting on would bring nothing more."""
-    for one in asked:
-        view = views.get(one.where)
-        if view is not None and view.stopped is None and one.next is not None and view.hi < one.next:
-            return False
-    return True
+    return await abort(context, market_data_pb2.ERROR_CODE_INVALID, message, field=field)
 
 
 def _coverage(covered: Covered) -> tail_pb2.RangeCoverage:

@@ -22,7 +22,9 @@ class TailSettings(LakeSettings):
         1024**3, ge=16 * 1024**2, le=1024**4, description="16777216 to 1099511627776 bytes"
     )
     spill_folder: Path = Field(description="a folder that no other process uses")
-    pin_retention_seconds: float = Field(60.0, ge=0, le=3_600, description="0 to 3600 seconds")
+    pin_retention_seconds: float = Field(
+        330.0, ge=0, le=3_600, description="0 to 3600 seconds: 30 more than the longest deadline of a query"
+    )
     longest_read_seconds: float = Field(30.0, gt=0, le=600, description="more than 0 and at most 600 seconds")
     concurrent_reads: int = Field(4, ge=1, le=256, description="1 to 256 reads")
     waiting_reads: int = Field(256, ge=0, le=100_000, description="0 to 100000 reads")

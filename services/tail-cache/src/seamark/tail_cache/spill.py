@@ -73,9 +73,7 @@ class SpillFolder:
         # What is known of the rows stays in memory: a reader that skips the block never touches the file.
         times, symbols = block.times, block.symbols
         path = self._folder / f"{uuid4().hex}{_SUFFIX}"
-        table = block.rows.slice(block.rows.names, 0, block.rows.count).to_arrow(
-            compat_level=pl.CompatLevel.newest()
-        )
+        table = block.rows.slice(block.rows.names, 0, block.rows.count).to_arrow()
         try:
             with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)

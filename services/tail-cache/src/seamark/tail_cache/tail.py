@@ -11,8 +11,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from seamark.lake.checkpoint import Checkpoint, StreamPartition
 from seamark.market.schema import RecordKind
@@ -22,7 +23,6 @@ from seamark.stream.errors import Stopped
 from seamark.stream.log import Run, TopicPartition
 from seamark.stream.observe import Observed, Observer, Place
 from seamark.tail_cache.blocks import resident
-from seamark.tail_cache.feed import Feed, Start
 from seamark.tail_cache.partition import Differs, PartitionTail, Stop
 from seamark.tail_cache.store import Store
 from seamark.telemetry.metrics import TailMetrics
@@ -41,6 +41,14 @@ _UPKEEP_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Where reading begins; `leader_epoch` of the record below it, -1 where unknown."""
+
+    offset: int
+    leader_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Beginning:
     """A partition to hold, from `first` on."""
 
@@ -55,19 +63,53 @@ class Beginning:
     """The log's end as just asked for."""
 
 
+class Source(Protocol):
+    """Where records come from. The Kafka edge and the in-memory twin both answer."""
+
+    def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
+        """Read these from there on, wherever they were read before; what was fetched of them is dropped."""
+        ...
+
+    def end(self, gone: Iterable[TopicPartition]) -> None:
+        """Read these no more."""
+        ...
+
+    def pause(self, paused: bool) -> None:
+        """Deliver nothing, or go on; what was fetched is kept."""
+        ...
+
+    def poll(self, most: int, timeout_seconds: float) -> list[Run]:
+        """Runs of up to `most` records: those that are there, or the next to come within the time.
+
+        Raises:
+            Stopped: no waiting mends it.
+        """
+        ...
+
+    def lost(self) -> Mapping[TopicPartition, str]:
+        """Partitions whose log is not where reading stood, since the last call, and what was said."""
+        ...
+
+    def end_offset(self, where: TopicPartition) -> int:
+        """The log's end as of the last fetch; -1 where none was answered yet."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Tail:
     """Holds partitions of all tables. `run` is its thread; `submit` is for all others."""
 
     def __init__(
         self,
-        feed: Feed,
+        source: Source,
         store: Store,
         metrics: TailMetrics,
         decoders: Mapping[RecordKind, Decoder],
         published: Callable[[], None],
     ) -> None:
         """`published` is called, in the tail's thread, when readers may see more than before."""
-        self._feed = feed
+        self._source = source
         self._store = store
         self._metrics = metrics
         self._published = published
@@ -108,7 +150,7 @@ class Tail:
             self._read[one.topic] = (kind, tail)
             starts[one.topic] = Start(one.first, epoch)
             self._metrics.begins.labels(kind.value).inc()
-        self._feed.begin(starts)
+        self._source.begin(starts)
         self._paused = False
 
     def commit(self, kind: RecordKind, points: Mapping[StreamPartition, Checkpoint]) -> None:
@@ -188,7 +230,7 @@ class Tail:
         if self._read.get(tail.topic, (None, None))[1] is tail:
             del self._read[tail.topic]
             self._observers[kind].release([tail.topic])
-            self._feed.end([tail.topic])
+            self._source.end([tail.topic])
 
     # The thread
 
@@ -200,25 +242,35 @@ class Tail:
         """
         try:
             while not stop.is_set():
-                if self._changes():
-                    self._publish()
-                runs = self._feed.poll(_POLL_RECORDS, _IDLE_SECONDS)
-                began = time.monotonic()
-                if runs:
-                    self._observe(runs)
-                if upkeep := began >= self._upkeep_at:
-                    self._upkeep_at = began + _UPKEEP_SECONDS
-                    self._upkeep()
-                if began >= self._second_at:
-                    self._second_at = began + 1.0
-                    self._each_second()
-                if runs or upkeep:
-                    self._publish()
-                took = time.monotonic() - began
-                if runs and sum(len(run.offsets) for run in runs) < _BEHIND_RECORDS:
-                    time.sleep(max(_BETWEEN_SECONDS - took, took * _REST))
+                self._rest(*self.step(_IDLE_SECONDS))
         finally:
-            self._feed.close()
+            self._source.close()
+
+    def step(self, timeout_seconds: float) -> tuple[int, float]:
+        """One batch, if it comes within the time: its records, and the seconds that it took.
+
+        Raises:
+            Stopped: Kafka refuses what no waiting mends.
+        """
+        if self._changes():
+            self._publish()
+        runs = self._source.poll(_POLL_RECORDS, timeout_seconds)
+        began = time.monotonic()
+        if runs:
+            self._observe(runs)
+        if upkeep := began >= self._upkeep_at:
+            self._upkeep_at = began + _UPKEEP_SECONDS
+            self._upkeep()
+        if began >= self._second_at:
+            self._second_at = began + 1.0
+            self._each_second()
+        if runs or upkeep:
+            self._publish()
+        return sum(len(run.offsets) for run in runs), time.monotonic() - began
+
+    def _rest(self, records: int, took_seconds: float) -> None:
+        if 0 < records < _BEHIND_RECORDS:
+            time.sleep(max(_BETWEEN_SECONDS - took_seconds, took_seconds * _REST))
 
     def _publish(self) -> None:
         self._store.publish()
@@ -269,12 +321,12 @@ class Tail:
         tail.append(resident(first, next_, one.rows), rejects, one.place.state.append_us)
 
     def _upkeep(self) -> None:
-        for topic, said in self._feed.lost().items():
+        for topic, said in self._source.lost().items():
             kind, tail = self._read[topic]
             self.stop(kind, tail.where, Stop.LOG_LOST, said)
         for topic, (_, tail) in self._read.items():
-            tail.end = max(tail.end, self._feed.end_offset(topic))
+            tail.end = max(tail.end, self._source.end_offset(topic))
         self._store.relieve()
         if self._store.full != self._paused:
             self._paused = self._store.full
-            self._feed.pause(self._paused)
+            self._source.pause(self._paused)

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--kafka-port", type=int, default=0, help="0: as last time, else a free one")
     up.add_argument("--catalog-port", type=int, default=0, help="0: as last time, else a free one")
-    up.add_argument("--trino", action="store_true", help="Trino as well: needs a JDK of version 25, 1 GB")
+    up.add_argument("--trino", action="store_true", help="Trino as well: needs JDK 25, takes 1.2 GiB")
     return parser
 
 

@@ -17,7 +17,7 @@ from seamark.local.engines.paths import cache, manifest
 from seamark.local.engines.ports import LOOPBACK, kept_ports, require_free
 from seamark.local.engines.process import SupervisedProcess
 
-_READY_SECONDS = 120.0  # 8 s when idle; the rest is for a busy machine
+_READY_SECONDS = 180.0  # 10 s when idle, 20 s of CPU; the rest is for a busy machine
 _ANSWER_SECONDS = 10.0
 _STOP_GRACE_SECONDS = 10.0  # 0.2 s as a rule
 _MAIN_CLASS = "StartTrino"

@@ -118,7 +118,7 @@ def _one_of(column: str, values: tuple[Value, ...]) -> pl.Expr:
     if len(values) == 1:
         return (least <= values[0]) & (greatest >= values[0])
     ascending = pl.Series(sorted(set(values)))
-    # Some value does iff the first one that is not below the lower bound is not above the upper.
+    # Some value does iff the first one that is not below the lower bound (if known) is not above the upper.
     at = pl.lit(ascending).search_sorted(least, side="left")
     first = pl.lit(ascending).gather(at.clip(0, len(ascending) - 1))
-    return pl.when(least.is_not_null()).then((at < len(ascending)) & (first <= greatest))
+    return (at < len(ascending)) & (first <= greatest)

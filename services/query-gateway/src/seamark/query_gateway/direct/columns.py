@@ -19,12 +19,16 @@ from seamark.query_gateway.direct.lru import Lru
 _Columns: TypeAlias = dict[str, pl.Series | None]
 """Of one row group; None: not here yet."""
 
+_NEVER_ONE_VALUE = (pl.Decimal, pl.Datetime, pl.List)
+"""Types not looked at: comparing them would take longer than it saves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """A row group that is read."""
 
     number: int
+    rows: int
     columns: tuple[str, ...]
     sure: bool
     """Every row of it matches."""
@@ -61,12 +65,21 @@ class ColumnReader:
             SnapshotGone, DirectReadRefused, CatalogUnavailable
         """
         held: list[_Columns] = [
-            {name: self._kept.get((part.path, group.number, name)) for name in group.columns}
-            for group in part.groups
+            {name: self._column(part, group, name) for name in group.columns} for group in part.groups
         ]
         if all(series is not None for found in held for series in found.values()):
             return lambda: _frames(held)
         return self._pool.submit(self._read, kind, table, part, held, cancelled).result
+
+    def _column(self, part: Part, group: Group, name: str) -> pl.Series | None:
+        kept = self._kept.get((part.path, group.number, name))
+        return kept.new_from_index(0, group.rows) if kept is not None and len(kept) == 1 else kept
+
+    def _keep(self, part: Part, group: Group, series: pl.Series) -> None:
+        # Of the columns of one symbol in one file, half hold a single value.
+        if len(series) > 1 and series.dtype not in _NEVER_ONE_VALUE and series.eq_missing(series[0]).all():
+            series = series.gather([0])  # a copy: a slice would hold them all
+        self._kept.put((part.path, group.number, series.name), series, int(series.estimated_size()))
 
     def _read(
         self, kind: RecordKind, table: Table, part: Part, held: list[_Columns], cancelled: threading.Event
@@ -86,8 +99,7 @@ class ColumnReader:
             for series in columns:
                 found[series.name] = series
                 if group.keep:
-                    key = (part.path, group.number, series.name)
-                    self._kept.put(key, series, int(series.estimated_size()))
+                    self._keep(part, group, series)
         return _frames(held)
 
 

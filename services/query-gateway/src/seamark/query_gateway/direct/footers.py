@@ -38,7 +38,7 @@ class Footer:
         found = self.metadata.row_group(group)
         ranges = []
         for name in columns:
-            for leaf in self.leaves[name]:
+            for leaf in self.leaves.get(name, ()):
                 chunk = found.column(leaf)
                 # A column without a dictionary page may say 0.
                 first = chunk.dictionary_page_offset or chunk.data_page_offset

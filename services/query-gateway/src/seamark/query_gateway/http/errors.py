@@ -71,8 +71,13 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     """What the router says: no such path, no such method, a body that is too large."""
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "INVALID")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # The router knows only the first route of a path; the document knows them all.
+        methods = request.app.openapi()["paths"][request.scope["route"].path]
+        headers["allow"] = ", ".join(sorted(method.upper() for method in methods))
     body = _json(code, str(error.detail), "", correlation_id(request))
-    return Response(body, error.status_code, error.headers, "application/json")
+    return Response(body, error.status_code, headers, "application/json")
 
 
 async def on_mistake(request: Request, error: Exception) -> Response:

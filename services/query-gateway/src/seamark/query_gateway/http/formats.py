@@ -54,12 +54,12 @@ class Json:
         return b'{"header":' + orjson.dumps(self._header) + b',"rows":['
 
     def rows(self, batch: pa.RecordBatch) -> bytes:
-        # A newline inside a text is escaped: those that are left end rows.
-        lines = json_lines(batch)[:-1].replace(b"\n", b",")
+        # A newline inside a text is escaped: those that there are end rows. (`replace` is slower.)
+        rows = b",".join(json_lines(batch)[:-1].split(b"\n"))
         if self._begun:
-            return b"," + lines
+            return b"," + rows
         self._begun = True
-        return lines
+        return rows
 
     def tail(self, rows: int, next_cursor: str) -> bytes:
         return b'],"next_cursor":' + orjson.dumps(next_cursor or None) + b"}"

@@ -12,6 +12,7 @@ from seamark.query_gateway.as_of import AS_OF_SCHEMA
 from seamark.query_gateway.bars import BARS_SCHEMA
 from seamark.query_gateway.http.aggregate import COLUMNS, aggregate_schema
 from seamark.query_gateway.http.errors import ErrorBody
+from seamark.query_gateway.http.examples import EXAMPLE_ERROR, EXAMPLE_HEADER, EXAMPLE_ROWS
 from seamark.query_gateway.http.formats import MEDIA_TYPES
 
 Schema = dict[str, Any]
@@ -144,38 +145,6 @@ _ROWS: Mapping[str, pa.Schema] = {
     "as_of": AS_OF_SCHEMA,
     "symbols": _SYMBOL_SCHEMA,
 }
-_EXAMPLE_ROWS: Mapping[str, Mapping[str, object]] = {
-    "trades": {"timestamp": "2024-08-08T12:00:00.123000Z", "symbol": "BTCUSDT", "price": "61837.63", "quantity": "0.001"},
-    "quotes": {"timestamp": "2024-08-08T12:00:00.123000Z", "symbol": "BTCUSDT", "bid_price": "61837.62", "ask_price": "61837.63"},
-    "reference_data": {"symbol": "BTCUSDT", "status": "TRADING", "tick_size": "0.01", "step_size": "0.00001"},
-    "feed_events": {"kind": "GAP_OPEN", "symbol": "BTCUSDT", "first_sequence": 17, "last_sequence": 19},
-    "bars": {
-        "start": "2024-08-08T12:00:00.000000Z", "open": "61837.63", "high": "61840", "low": "61830.1", "close": "61835",
-        "volume": "12.5", "notional": "772937.5", "vwap": "61835", "trades": 431, "state": "final", "complete": None,
-    },
-    "aggregate": {"start": "2024-08-08T12:00:00.000000Z", "end": "2024-08-08T13:00:00.000000Z", "vwap": "61835", "trades": 431},
-    "as_of": {"symbol": "BTCUSDT", "price": "61837.63", "quantity": "0.001", "bid_price": "61837.62", "ask_price": "61837.63"},
-    "symbols": {"exchange": "binance", "market": "spot", "symbol": "BTCUSDT", "status": "TRADING"},
-}  # fmt: skip
-_EXAMPLE_HEADER: dict[str, Any] = {
-    "exact": True,
-    "reason": None,
-    "tables": {
-        "trades": {
-            "snapshot": 4711, "pin_age_ms": 312, "revision": 0, "H": {"1.0": 480}, "E": {"1.0": 500}, "lo": {"1.0": 400},
-            "excluded": [], "missing": [], "committed_age_ms": 21000,
-        }
-    },
-    "freshness_ms": 8,
-    "gaps": [],
-    "level": "NORMAL",
-    "clock": "event",
-    "engine": "direct",
-    "estimate": {"rows": 20, "bytes": 4096, "files": 1, "cost": 1},
-    "cursor": "c2lnbmVk",
-    "query_id": "0f8c1f6e5f7e4c62a4b5d3d8a7e1c9b0",
-}  # fmt: skip
-
 SNAPSHOTS = (
     "Snapshots",
     _object(
@@ -203,7 +172,7 @@ SNAPSHOTS = (
 WATERMARK = (
     "Watermark",
     _object({"table": _TEXT, "freshness_ms": _INTEGER, "header": _ref("TableHeader")}),
-    {"table": "trades", "freshness_ms": 8, "header": _EXAMPLE_HEADER["tables"]["trades"]},
+    {"table": "trades", "freshness_ms": 8, "header": EXAMPLE_HEADER["tables"]["trades"]},
 )
 ESTIMATE = (
     "Estimate",
@@ -218,11 +187,11 @@ QUERIES = (
     _object({"queries": _array(_QUERY)}),
     {
         "queries": [
-            {"query_id": _EXAMPLE_HEADER["query_id"], "caller": "alice", "question": "GET /v1/trades {}", "seconds": 1.2, "rows": 8192}
+            {"query_id": EXAMPLE_HEADER["query_id"], "caller": "alice", "question": "GET /v1/trades {}", "seconds": 1.2, "rows": 8192}
         ]
     },
 )  # fmt: skip
-CANCELLED = ("Cancelled", _object({"cancelled": _TEXT}), {"cancelled": _EXAMPLE_HEADER["query_id"]})
+CANCELLED = ("Cancelled", _object({"cancelled": _TEXT}), {"cancelled": EXAMPLE_HEADER["query_id"]})
 READY = (
     "Ready",
     _object({"ready": _FLAG, "auth": {"enum": ["on", "off"]}, "reason": _nullable(_TEXT)}),
@@ -243,16 +212,10 @@ _ERRORS = {
     500: "A mistake of the server.",
     503: "Nothing truthful can be said now.",
 }
-_EXAMPLE_ERROR = {
-    "code": "INVALID",
-    "message": "start was 5, must be before end, which was 3 (microseconds)",
-    "field": "start",
-    "correlation_id": "8b6c0d4f",
-}
 
 
 def _errors() -> dict[int | str, dict[str, Any]]:
-    content = {"application/json": {"schema": _ref("ErrorBody"), "example": _EXAMPLE_ERROR}}
+    content = {"application/json": {"schema": _ref("ErrorBody"), "example": EXAMPLE_ERROR}}
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": text, "content": content} for status, text in _ERRORS.items()
     }
@@ -266,7 +229,7 @@ def _name(rows: str) -> str:
 
 def answer_of(rows: str) -> dict[int | str, dict[str, Any]]:
     """Responses of a route that gives rows of that name."""
-    example = {"header": _EXAMPLE_HEADER, "rows": [_EXAMPLE_ROWS[rows]], "next_cursor": None}
+    example = {"header": EXAMPLE_HEADER, "rows": [EXAMPLE_ROWS[rows]], "next_cursor": None}
     content: dict[str, Any] = {
         media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
         for media in MEDIA_TYPES.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,8 @@ from fastapi import FastAPI
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from seamark.query_gateway.errors import Invalid
+from seamark.query_gateway.http.errors import error_line
 from seamark.query_gateway.http.streamed import ABORT
 
 
@@ -18,6 +21,17 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused in the same form as everything else."""
+        refused = Invalid("", "request was no HTTP/1.1, or its line was longer than 65535 bytes")
+        body = error_line(refused, uuid.uuid4().hex)
+        head = (
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n" % len(body)
+        )
+        self.transport.write(head + body)
+        self.transport.close()
 
 
 class _Server(Server):

@@ -10,7 +10,7 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Path, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.auth import Caller, Role
@@ -104,9 +104,9 @@ def health_routes(api: Api, metrics: CollectorRegistry) -> APIRouter:
     router = APIRouter(tags=["health"])
     auth = "off" if api.access.keys is None else "on"
 
-    @router.get("/healthz", summary="The process is alive")
+    @router.get("/healthz", summary="The process is alive", response_class=PlainTextResponse)
     async def healthz() -> Response:
-        return Response("ok\n", media_type="text/plain")
+        return PlainTextResponse("ok\n")
 
     @router.get("/readyz", summary="Questions can be answered", responses=document_of(READY))
     async def readyz() -> Response:
@@ -124,7 +124,7 @@ def health_routes(api: Api, metrics: CollectorRegistry) -> APIRouter:
         body = orjson.dumps({"ready": reason is None, "auth": auth, "reason": reason})
         return Response(body, 200 if reason is None else 503, media_type="application/json")
 
-    @router.get("/metrics", summary="Metrics for Prometheus")
+    @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
     async def exposed() -> Response:
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 

@@ -1,0 +1,192 @@
+"""Named defects of the read side. Each must turn the model red."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+import polars as pl
+
+from seamark.lake.checkpoint import StreamPartition
+from seamark.market.schema import RecordKind
+from seamark.query_gateway import gateway as gateway_module
+from seamark.query_gateway import ordered_rows as order_module
+from seamark.query_gateway import reading as reading_module
+from seamark.query_gateway.log_fill import Filled, LogFill
+from seamark.query_gateway.pins import PinCache
+from twins import gateway_sources as sources
+from twins.gateway_sources import MemoryTail
+
+Defect = Callable[[ExitStack], None]
+ANSWER_DEFECTS: dict[str, Defect] = {}
+
+
+def defect(name: str) -> Callable[[Defect], Defect]:
+    def register(apply: Defect) -> Defect:
+        ANSWER_DEFECTS[name] = apply
+        return apply
+
+    return register
+
+
+@contextmanager
+def broken_reader(name: str) -> Iterator[None]:
+    """The gateway with one defect."""
+    with ExitStack() as stack:
+        ANSWER_DEFECTS[name](stack)
+        yield
+
+
+def _replace(stack: ExitStack, owner: object, name: str, make: Callable[..., object]) -> None:
+    stack.enter_context(patch.object(owner, name, make(getattr(owner, name))))
+
+
+@defect("the tail is read from one offset beyond H")
+def _(stack):
+    _replace(
+        stack,
+        reading_module,
+        "asked_ranges",
+        lambda real: lambda *a: [replace(one, first=one.first + 1) for one in real(*a)],
+    )
+
+
+@defect("<= for < at the seam: the tail is read from one offset before H")
+def _(stack):
+    _replace(
+        stack,
+        reading_module,
+        "asked_ranges",
+        lambda real: lambda *a: [replace(one, first=max(0, one.first - 1)) for one in real(*a)],
+    )
+
+
+@defect("what the tail does not have is not missed")
+def _(stack):
+    _replace(stack, reading_module, "holes", lambda real: lambda *a: [])
+
+
+@defect("holes are reported as filled")
+def _(stack):
+    async def fill(self, pin, found, predicate, columns, deadline_seconds):
+        return Filled()
+
+    stack.enter_context(patch.object(LogFill, "fill", fill))
+
+
+@defect("a newer pin: rows that it has are given again from the tail")
+def _(stack):
+    # The filter between E and H of the newer pin: everything passes.
+    _replace(stack, reading_module, "below", lambda real: lambda vector: pl.lit(value=False).not_())
+
+
+@defect("history at the head, not at the pinned snapshot")
+def _(stack):
+    def plan(real):
+        def newest(self, pin, predicate, columns):
+            head = self.tables[RecordKind(pin.table)].head
+            return real(self, replace(pin, snapshot_id=head), predicate, columns)
+
+        return newest
+
+    _replace(stack, sources.MemoryHistory, "plan", plan)
+
+
+@defect("rows at and beyond E are not left out of history")
+def _(stack):
+    _replace(stack, reading_module, "time_travels", lambda real: lambda pin, end: False)
+
+
+@defect("<= for < below E")
+def _(stack):
+    _replace(
+        stack,
+        sources,
+        "below_vector",
+        lambda real: lambda vector: real({where: offset + 1 for where, offset in vector.items()}),
+    )
+
+
+@defect("E moves between pages: a page is the latest anew")
+def _(stack):
+    _replace(
+        stack,
+        gateway_module,
+        "want_of_cursor",
+        lambda real: lambda cursor, table, question: reading_module.Want(),
+    )
+
+
+@defect("a page begins with the last row of the page before")
+def _(stack):
+    def behind(real):
+        def inclusive(kind, position, descending):
+            *keys, offset = position
+            return real(kind, (*keys, offset + 1 if descending else offset - 1), descending)
+
+        return inclusive
+
+    _replace(stack, order_module, "behind", behind)
+
+
+@defect("a window is left out")
+def _(stack):
+    def windows(real):
+        def fewer(self, target_rows):
+            return real(self, target_rows)[:-1] or real(self, target_rows)
+
+        return fewer
+
+    _replace(stack, sources.MemoryPlan, "windows", windows)
+
+
+@defect("the tail's rows are given with every window")
+def _(stack):
+    _replace(stack, order_module, "inside", lambda real: lambda window: real(type(window)()))
+
+
+@defect("order by offset, not by the total order")
+def _(stack):
+    def ordered(real):
+        def by_offset(frames, kind, columns, descending):
+            frame = pl.concat(
+                [one.select(columns).with_columns(pl.col(pl.Categorical).cast(pl.String)) for one in frames]
+            )
+            return frame.sort("stream_id", "kafka_partition", "kafka_offset", descending=descending)
+
+        return by_offset
+
+    _replace(stack, order_module, "ordered", ordered)
+
+
+@defect("warm-up instead of state: a tail begins with an empty state")
+def _(stack):
+    def begin(real):
+        def forgetful(self, where, position, state):
+            real(self, where, position, type(state)())
+
+        return forgetful
+
+    _replace(stack, MemoryTail, "_begin", begin)
+
+
+@defect("what was known then is what is known now")
+def _(stack):
+    async def everything(self, pin, instant_us, call):
+        partitions = [*pin.watermark, *pin.open_partitions]
+        return {StreamPartition(*where): 10**9 for where in partitions}, []
+
+    stack.enter_context(patch.object(reading_module.TableOpener, "_end_at", everything))
+
+
+@defect("a table that somebody else changed gives exact answers")
+def _(stack):
+    def pinned(real):
+        def trusting(self, kind):
+            return replace(real(self, kind), doubt="")
+
+        return trusting
+
+    _replace(stack, PinCache, "current", pinned)
