@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-SOURCES := $(wildcard packages/*/src services/*/src) tests $(wildcard bench/*.py)
+SOURCES := $(wildcard packages/*/src services/*/src) tests $(wildcard bench/*.py protos/*.py)
 
 .PHONY: help setup demo test test-unit test-model test-integration lint format bench lock protos clean
 

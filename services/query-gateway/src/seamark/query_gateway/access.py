@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from seamark.query_gateway.answers import Answers, Work
 from seamark.query_gateway.audit import Audit
 from seamark.query_gateway.auth import LOCAL, Caller, Keys
 from seamark.query_gateway.errors import QueryError, TooCostly, Unauthenticated
-from seamark.query_gateway.header import AnswerHeader, Estimate
+from seamark.query_gateway.header import AnswerHeader
 from seamark.query_gateway.quotas import Quotas
 from seamark.query_gateway.refusals import refusal_of
 from seamark.query_gateway.running import Call, Registry
@@ -49,16 +50,31 @@ class Visit:
     sent_bytes: int = 0
     charged: float = 0.0
 
-    def charge(self, estimates: Sequence[Estimate], limit: int) -> None:
-        """Take the estimated cost off the caller's quota. `limit`: rows of the page, 0: all.
+    async def admit(self, gateway: Answers, work: Work) -> None:
+        """Take the estimated cost off the caller's quota, before the work.
 
         Raises:
-            TooCostly: the quota does not have it.
+            TooCostly: the quota does not have it, or it is more than any answer may take.
         """
+        quota = self.asked.caller.quota
+        if quota is None and not work.most_rows:
+            return
+        estimates = [await gateway.estimate(question) for question in work.read]
+        rows = sum(estimate.rows for estimate in estimates)
+        if work.most_rows and rows > work.most_rows:
+            raise TooCostly(
+                f"rows would be up to {rows}, must be at most {work.most_rows}: ask for a shorter range, or for "
+                "pages where there are any (limit)",
+                field="start",
+            )
         units = 0.0
         for estimate in estimates:
-            share = min(1.0, (limit + PAGE_READS_ROWS) / max(1, estimate.rows)) if limit else 1.0
-            units += 1 + (estimate.cost - 1) * share
+            read_rows = min(work.limit + PAGE_READS_ROWS, estimate.rows) if work.limit else estimate.rows
+            units += 1 + (estimate.cost - 1) * read_rows / max(1, estimate.rows)
+        self.charge(units)
+
+    def charge(self, units: float) -> None:
+        """Raises TooCostly: the caller's quota does not have them."""
         self.access.quotas.charge(self.asked.caller.name, self.asked.caller.quota, units)
         self.charged = units
 
@@ -121,6 +137,11 @@ class Access:
         finally:
             self.metrics.running.dec()
             self._note(asked, visit, failed, time.monotonic() - began_at)
+
+    def turned_away(self, edge: str, endpoint: str, status: int, reason: str, correlation_id: str) -> None:
+        """No key, or a role that is lacking: audited although nothing was asked yet."""
+        line = {"edge": edge, "endpoint": endpoint, "correlation_id": correlation_id}
+        self.audit.write({**line, "status": status, "error": reason})
 
     def _note(self, asked: Asked, visit: Visit | None, failed: BaseException | None, seconds: float) -> None:
         status = refusal_of(failed).http if failed is not None else visit.status if visit is not None else 0

@@ -48,11 +48,26 @@ class AnswerLimits:
     """Rows of JSON where no limit is given."""
     export_rows: int
     """Most rows of an answer without pages, by the estimate."""
+    join_rows: int
+    """Most rows read for a join, by the estimate: it is made in memory."""
     write_timeout_seconds: float
     """A client that takes nothing for so long is given up."""
     timeout_seconds: float
     """Until an answer begins and between its parts, where the request does not say."""
     most_timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """What is to be answered, and what it may take."""
+
+    open: Callable[[Call], Awaitable[Answer]]
+    read: tuple[Question, ...]
+    """Rows that are read for it: what it is charged for."""
+    limit: int = 0
+    """Rows of a page; 0: all."""
+    most_rows: int = 0
+    """Refused if the estimate is above; 0: never."""
 
 
 async def opened(work: Callable[[Call], Awaitable[T]], call: Call) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from typing import TypeAlias
 
 import polars as pl
 
@@ -14,15 +15,17 @@ from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.bars import BARS_SCHEMA, COLUMNS, finished, merged, partial
-from seamark.query_gateway.finality import Frontier
 from seamark.query_gateway.finality_index import FinalityIndex
-from seamark.query_gateway.opening import Opened, Opening
+from seamark.query_gateway.opening import Opening
 from seamark.query_gateway.ordered_rows import needed_columns, ordered_frames
 from seamark.query_gateway.question import INTERVALS_US, BarsQuestion, hash_of
+from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 
 _KIND = RecordKind.TRADES
 _READ = needed_columns(_KIND, COLUMNS)
+Place: TypeAlias = tuple[str, int]
+"""Topic id and partition."""
 
 
 class BarsAnswers:
@@ -70,8 +73,12 @@ class BarsAnswers:
         bars = merged(states)
         starts = bars["start_us"].to_list()
         offsets = _by_interval(last_rows)
+        places, reached = _places(opened.table, question.symbol)
         verdicts = [
-            _state(settled, question, start, start + interval_us, opened, offsets.get(start, {}))
+            "provisional"
+            # Cut by the range asked for: not the whole interval.
+            if start < question.from_us or start + interval_us > question.to_us or settled is None
+            else _state(settled.settled(start + interval_us), places, reached, offsets.get(start, {}))
             for start in starts
         ]
         return whole_answer(header, BARS_SCHEMA, finished(bars, verdicts, [None] * len(starts)))
@@ -95,29 +102,37 @@ def _by_interval(parts: Sequence[pl.DataFrame]) -> dict[int, dict[StreamPartitio
     return found
 
 
+def _places(table: OpenTable, symbol: str) -> tuple[dict[StreamPartition, Place], dict[Place, int]]:
+    """Where the symbol's trades are and were, of closed streams too; and how far places are known, as legs name them.
+
+    Streams that follow one another may share a topic: then E of a place is that of the last.
+    """
+    streams = table.pin.streams
+    complete = dict(table.end)
+    for gone in table.header.missing:
+        complete[gone.where] = min(gone.first, complete.get(gone.where, 0))
+    places = {
+        StreamPartition(stream_id, partition): (stream.topic_id, partition)
+        for stream_id, stream in streams.items()
+        for partition in (Routing.from_json(stream.routing).partition_of(symbol),)
+    }
+    reached: dict[Place, int] = {}
+    for where, offset in complete.items():
+        if where.stream_id in streams:
+            place = (streams[where.stream_id].topic_id, where.partition)
+            reached[place] = max(offset, reached.get(place, 0))
+    return places, reached
+
+
 def _state(
-    settled: Frontier | None,
-    question: BarsQuestion,
-    start_us: int,
-    end_us: int,
-    opened: Opened,
+    acked: Mapping[Place, int] | None,
+    places: Mapping[StreamPartition, Place],
+    reached: Mapping[Place, int],
     offsets: Mapping[StreamPartition, int],
 ) -> str:
-    """provisional: the legs have not said that it is over. final: they have, and all they meant is in the
-    answer. revised: rows of it came behind that."""
-    if start_us < question.from_us or end_us > question.to_us:
-        return "provisional"  # cut by the range asked for: not the whole interval
-    vector = settled.settled(end_us) if settled is not None else None
-    if vector is None:
+    """provisional: the legs have not said that it is over. final: they have, and all they meant (`acked`, V) is in
+    the answer. revised: rows of it (`offsets`: its last ones) came behind that."""
+    if acked is None or any(acked.get(place, 0) > reached.get(place, 0) for place in places.values()):
         return "provisional"
-    pin = opened.table.pin
-    for where in pin.open_partitions:
-        stream = pin.streams[where.stream_id]
-        if Routing.from_json(stream.routing).partition_of(question.symbol) != where.partition:
-            continue
-        limit = vector.get((stream.topic_id, where.partition), 0)
-        if limit > opened.table.end.get(where, 0):
-            return "provisional"
-        if offsets.get(where, -1) >= limit:
-            return "revised"
-    return "final"
+    beyond = any(offsets.get(where, -1) >= acked.get(place, 0) for where, place in places.items())
+    return "revised" if beyond else "final"

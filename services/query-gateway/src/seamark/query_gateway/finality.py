@@ -102,6 +102,10 @@ class Frontier:
             offsets.append(vector.get(place, 0))
         self._settled.append(reached)
 
+    def __len__(self) -> int:
+        """Times that were settled one after another."""
+        return len(self._settled)
+
     def settled(self, end_us: int) -> Mapping[tuple[str, int], int] | None:
         """V(F) of an interval that ends at `end_us`; None: it is not settled."""
         at = bisect_left(self._settled, end_us + GRACE_US)

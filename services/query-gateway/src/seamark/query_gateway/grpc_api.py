@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Never, TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ from seamark.market.predicate import Clock, Predicate, PredicateInvalid
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.access import Access, Asked, Visit
 from seamark.query_gateway.answer import Answer
-from seamark.query_gateway.answers import AnswerLimits, Answers, close, next_batch, opened
+from seamark.query_gateway.answers import AnswerLimits, Answers, Work, close, next_batch, opened
 from seamark.query_gateway.arrow_stream import ArrowStream, pieces
 from seamark.query_gateway.auth import Role, key_of
 from seamark.query_gateway.errors import Invalid, QueryError, TooCostly
@@ -57,44 +57,46 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
     # The names are the protos'.
 
     async def Query(self, request: messages.QueryRequest, context: _Context) -> _Parts:
-        def asked() -> _Asked:
+        def asked() -> Work:
             question = question_of(request, self._limits.export_rows)
-            return lambda call: self._gateway.query(question, call), (question,), question.limit
+            return Work(lambda call: self._gateway.query(question, call), (question,), question.limit)
 
         async with aclosing(self._answered(context, "Query", request, asked)) as parts:
             async for part in parts:
                 yield part
 
     async def Bars(self, request: messages.BarsRequest, context: _Context) -> _Parts:
-        def asked() -> _Asked:
+        def asked() -> Work:
             question = bars_question_of(request)
             predicate = Predicate((question.symbol,), Clock.EVENT, question.from_us, question.to_us)
             read = Question(RecordKind.TRADES, predicate, _TRADE_COLUMNS)
-            return lambda call: self._gateway.bars(question, call), (read,), 0
+            return Work(lambda call: self._gateway.bars(question, call), (read,))
 
         async with aclosing(self._answered(context, "Bars", request, asked)) as parts:
             async for part in parts:
                 yield part
 
     async def AsOfJoin(self, request: messages.AsOfJoinRequest, context: _Context) -> _Parts:
-        def asked() -> _Asked:
-            question = as_of_question_of(request, self._limits.page_rows)
+        def asked() -> Work:
+            question = as_of_question_of(request)
             predicate = Predicate(question.symbols, question.clock, question.from_us, question.to_us)
             read = (
                 Question(RecordKind.TRADES, predicate, _TRADE_COLUMNS),
                 Question(RecordKind.QUOTES, predicate, _QUOTE_COLUMNS),
             )
-            return lambda call: self._gateway.as_of(question, call), read, question.limit
+            return Work(
+                lambda call: self._gateway.as_of(question, call), read, most_rows=self._limits.join_rows
+            )
 
         async with aclosing(self._answered(context, "AsOfJoin", request, asked)) as parts:
             async for part in parts:
                 yield part
 
     async def ListInstruments(self, request: messages.ListInstrumentsRequest, context: _Context) -> _Parts:
-        def asked() -> _Asked:
+        def asked() -> Work:
             symbols, consistency = tuple(request.symbols), consistency_of(request.consistency)
             read = Question(RecordKind.REFERENCE_DATA, Predicate(symbols))
-            return lambda call: self._gateway.instruments(symbols, consistency, call), (read,), 0
+            return Work(lambda call: self._gateway.instruments(symbols, consistency, call), (read,))
 
         async with aclosing(self._answered(context, "ListInstruments", request, asked)) as parts:
             async for part in parts:
@@ -160,7 +162,7 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
         )
 
     async def _answered(
-        self, context: _Context, endpoint: str, request: Message, asked: Callable[[], _Asked]
+        self, context: _Context, endpoint: str, request: Message, asked: Callable[[], Work]
     ) -> _Parts:
         """Parts that a task of its own makes: a generator that is left alone at a yield ends anywhere, later."""
         try:
@@ -193,14 +195,12 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
             for timer in given_up:
                 timer.cancel()
 
-    async def _make(self, who: Asked, work: _Asked, handover: Handover[messages.AnswerPart]) -> int:
+    async def _make(self, who: Asked, work: Work, handover: Handover[messages.AnswerPart]) -> int:
         """Header, one Arrow stream, trailer; gives the status."""
-        open_answer, read, limit = work
         try:
             async with self._access.visit(who) as visit:
-                if who.caller.quota is not None:
-                    visit.charge([await self._gateway.estimate(question) for question in read], limit)
-                answer = await opened(open_answer, visit.call)
+                await visit.admit(self._gateway, work)
+                answer = await opened(work.open, visit.call)
                 try:
                     async with aclosing(_parts(answer, visit)) as parts:
                         async for part in parts:
@@ -217,6 +217,7 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
     ) -> M:
         try:
             async with self._access.visit(self._asked(context, endpoint, request)) as visit:
+                visit.charge(1.0)
                 message = await opened(made, visit.call)
         except QueryError as error:
             await self._refuse(context, endpoint, error)
@@ -226,6 +227,8 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
     async def _refuse(self, context: _Context, endpoint: str, error: QueryError) -> Never:
         refusal = refusal_of(error)
         self._count(endpoint, refusal.http)
+        if refusal.http in (401, 403):
+            self._access.turned_away("grpc", endpoint, refusal.http, str(error), correlation_id(context))
         retry_seconds = error.retry_after_seconds if isinstance(error, TooCostly) else None
         await abort(
             context,
@@ -239,11 +242,7 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
         self._access.metrics.requests.labels("grpc", endpoint, str(status)).inc()
 
 
-_Asked: TypeAlias = tuple[Callable[[Call], Awaitable[Answer]], Sequence[Question], int]
-"""What gives the answer, what is read for it, and the rows of a page."""
-
-
-def _valid(asked: Callable[[], _Asked]) -> _Asked:
+def _valid(asked: Callable[[], Work]) -> Work:
     try:
         return asked()
     except PredicateInvalid as error:

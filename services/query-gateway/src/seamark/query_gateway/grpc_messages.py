@@ -112,7 +112,7 @@ def bars_question_of(message: messages.BarsRequest) -> BarsQuestion:
     )
 
 
-def as_of_question_of(message: messages.AsOfJoinRequest, most_rows: int) -> AsOfQuestion:
+def as_of_question_of(message: messages.AsOfJoinRequest) -> AsOfQuestion:
     """Raises Invalid."""
     if not message.symbols:
         raise Invalid("symbols", "symbols were none, must be at least one")
@@ -129,7 +129,7 @@ def as_of_question_of(message: messages.AsOfJoinRequest, most_rows: int) -> AsOf
         clock,
         message.tolerance_us,
         message.allow_receive_time,
-        min(message.limit or most_rows, most_rows),
+        message.limit,
         consistency_of(message.consistency),
     )
 

@@ -134,6 +134,7 @@ def _limits(settings: GatewaySettings) -> AnswerLimits:
         page_rows=settings.page_rows,
         default_rows=settings.default_rows,
         export_rows=settings.export_rows,
+        join_rows=settings.join_rows,
         write_timeout_seconds=settings.write_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
         most_timeout_seconds=settings.most_timeout_seconds,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from seamark.lake.errors import CatalogUnavailable
+from seamark.lake.errors import LakeError
 from seamark.market.predicate import Clock, Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.consistency import want_of
@@ -119,7 +119,7 @@ class Opening:
             ):
                 engine = Engine.TRINO
                 plan = await asyncio.to_thread(self._histories[engine].plan, pin, predicate, columns)
-        except CatalogUnavailable as error:
+        except LakeError as error:
             raise Unavailable(f"history of table {pin.table} cannot be planned: {error}") from error
         except SnapshotGone as error:
             raise Unavailable(f"history of table {pin.table} is gone: {error}") from error

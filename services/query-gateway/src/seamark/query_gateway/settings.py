@@ -76,6 +76,7 @@ class GatewaySettings(LakeSettings):
     default_rows: int = Field(1_000, ge=1, le=1_000_000, description="1 to 1000000 rows of a page of JSON")
     page_rows: int = Field(100_000, ge=1, le=1_000_000, description="1 to 1000000 rows of a page at most")
     export_rows: int = Field(50_000_000, ge=1, description="1 or more rows of an answer without pages")
+    join_rows: int = Field(5_000_000, ge=1, description="1 or more rows read for one as-of join")
     body_bytes: int = Field(
         1024**2, ge=1024, le=64 * 1024**2, description="1024 to 67108864 bytes of a request"
     )

@@ -97,7 +97,7 @@ async def run(settings: TailSettings) -> None:
         for kind, table in tables.items()
     ]
     identity = TopicIdentity(cluster, followers, tail, store)
-    writers = WritersGroup(settings.kafka_bootstrap, settings.consumer_group)
+    writers = WritersGroup(settings.kafka_bootstrap, settings.consumer_group, store)
     tail.each_second(LagExport(metrics, store, followers, writers).export)
     service = TailService(store, arrivals, metrics, settings)
     address = f"{settings.grpc_host}:{settings.grpc_port}"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import TopicPartition
+from seamark.tail_cache.store import Store
 
-_TIMEOUT_SECONDS = 10.0
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +30,15 @@ class Processed:
 
 
 class WritersGroup:
-    """The group's offsets. For one thread; `processed` is for all."""
+    """The group's offsets of what is held. For one thread; `processed` is for all."""
 
-    def __init__(self, bootstrap: str, group: str) -> None:
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
-        self._group = group
+    def __init__(self, bootstrap: str, group: str, store: Store) -> None:
+        # As a member would ask, without being one: librdkafka's admin request for the same aborts the
+        # process where a broker goes away under it (librdkafka 4605).
+        self._asker = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}, logger=logger
+        )
+        self._store = store
         self.processed: Mapping[TopicPartition, Processed] = {}
 
     def poll(self) -> None:
@@ -39,14 +47,15 @@ class WritersGroup:
         Raises:
             LogUnavailable: Kafka does not answer.
         """
+        held = [view.topic for views in self._store.now.views.values() for view in views.values()]
+        if not held:
+            return
         try:
-            # Kept in a name: the future fails when what holds it is collected.
-            asked = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._group)], request_timeout=_TIMEOUT_SECONDS
+            places = self._asker.committed(
+                [KafkaTopicPartition(*topic) for topic in held], timeout=_TIMEOUT_SECONDS
             )
-            places = asked[self._group].result().topic_partitions
         except KafkaException as error:
-            raise LogUnavailable(f"asking for the offsets of group {self._group}: {error}") from error
+            raise LogUnavailable(f"asking for the writers' offsets: {error}") from error
         self.processed = {
             TopicPartition(place.topic, place.partition): Processed(place.offset, tiers_of(place.metadata))
             for place in places

@@ -8,8 +8,6 @@ wider than the values (Iceberg cuts long text), never narrower.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import reduce
-from operator import and_
 
 import polars as pl
 
@@ -39,18 +37,18 @@ def bounds_schema(kind: RecordKind) -> dict[str, pl.DataType]:
     return {f"{name}_{end}": dtype for name, dtype in tracked(kind).items() for end in ("min", "max")}
 
 
-def may_match(predicate: Predicate, kind: RecordKind) -> pl.Expr | None:
-    """True for bounds between which a row of `predicate` may lie; None: for all."""
+def may_match(predicate: Predicate, kind: RecordKind) -> pl.Expr:
+    """True for bounds between which a row of `predicate` may lie."""
     known = tracked(kind)
-    return _all(condition for column, condition in _conditions(predicate) if column in known)
+    return _all((one for column, one in _conditions(predicate) if column in known), unknown=True)
 
 
-def may_lie(window: Window, below: Mapping[StreamPartition, int] | None) -> pl.Expr | None:
-    """True for bounds between which a row of the window, and below the vector, may lie; None: for all."""
+def may_lie(window: Window, below: Mapping[StreamPartition, int] | None) -> pl.Expr:
+    """True for bounds between which a row of the window, and below the vector, may lie."""
     conditions = [condition for _, condition in _range("timestamp", window.from_us, window.to_us)]
     if below is not None:
         conditions.append(pl.col("kafka_offset_min") < max(below.values(), default=0))
-    return _all(conditions)
+    return _all(conditions, unknown=True)
 
 
 def surely_matches(predicate: Predicate, window: Window, kind: RecordKind) -> pl.Expr:
@@ -67,7 +65,7 @@ def surely_matches(predicate: Predicate, window: Window, kind: RecordKind) -> pl
         conditions.append(pl.col("kafka_timestamp_max") <= predicate.known_at_us)
     if predicate.filters or any(row_schema(kind).field(name).nullable for name in predicate.columns):
         return pl.lit(value=False)
-    return pl.all_horizontal(pl.lit(value=True), *(one.fill_null(value=False) for one in conditions))
+    return _all(conditions, unknown=False)
 
 
 def _inside(column: str, from_us: int | None, to_us: int | None) -> Iterator[pl.Expr]:
@@ -77,9 +75,10 @@ def _inside(column: str, from_us: int | None, to_us: int | None) -> Iterator[pl.
         yield pl.col(f"{column}_max") < to_us
 
 
-def _all(conditions: Iterable[pl.Expr]) -> pl.Expr | None:
-    known = [condition.fill_null(value=True) for condition in conditions]
-    return reduce(and_, known) if known else None
+def _all(conditions: Iterable[pl.Expr], *, unknown: bool) -> pl.Expr:
+    """Whether all hold; what an unknown bound decides counts as `unknown`."""
+    always = pl.lit(value=True)
+    return pl.all_horizontal(always, *(condition.fill_null(value=unknown) for condition in conditions))
 
 
 def _conditions(predicate: Predicate) -> Iterator[tuple[str, pl.Expr]]:

@@ -90,13 +90,16 @@ class DirectReader:
             CatalogUnavailable: the object store does not answer.
         """
         kind, table = RecordKind(pin.table), pin.view.handle
-        files = self._files.of(kind, table, pin.snapshot_id)
         condition = may_match(predicate, kind)
-        if condition is not None:
-            files = files.filter(condition)
         names = dict.fromkeys([*columns, *predicate.columns])
-        files = files.select(
-            "path", "size_bytes", "rows", *bounds_schema(kind), bytes=bytes_read(table.schema(), names)
+        files = (
+            self._files.of(kind, table, pin.snapshot_id)
+            .lazy()
+            .filter(condition)
+            .select(
+                "path", "size_bytes", "rows", *bounds_schema(kind), bytes=bytes_read(table.schema(), names)
+            )
+            .collect()
         )
         refined = len(files) <= _MOST_FOOTERS
         groups = self._row_groups(kind, table, files, condition) if refined else files
@@ -141,7 +144,7 @@ class DirectReader:
         yield from _matching(unsure, keep, plan.columns)
 
     def _row_groups(
-        self, kind: RecordKind, table: Table, files: pl.DataFrame, condition: pl.Expr | None
+        self, kind: RecordKind, table: Table, files: pl.DataFrame, condition: pl.Expr
     ) -> pl.DataFrame:
         """Row groups of files, of those that `condition` may hold for."""
 
@@ -155,12 +158,16 @@ class DirectReader:
         frames = [footer.groups for _, footer in self._ahead(begin, pairs)]
         if not frames:
             return files.with_columns(group=pl.lit(0, pl.Int32))
-        groups = pl.concat(frames)
-        if condition is not None:
-            groups = groups.filter(condition)
         share = pl.col("bytes") * pl.col("rows") // pl.col("file_rows")
-        of_file = files.select("path", "size_bytes", "bytes", file_rows="rows")
-        return groups.join(of_file, on="path", maintain_order="left").with_columns(bytes=share)
+        of_file = files.lazy().select("path", "size_bytes", "bytes", file_rows="rows")
+        return (
+            pl.concat(frames)
+            .lazy()
+            .filter(condition)
+            .join(of_file, on="path", maintain_order="left")
+            .with_columns(bytes=share)
+            .collect()
+        )
 
     def _parts(
         self, plan: Plan, compared: tuple[str, ...], window: Window, below: Vector | None
@@ -175,14 +182,13 @@ class DirectReader:
             again = again | (pl.col("timestamp_min") < window.from_us)
         if window.to_us is not None:
             again = again | (pl.col("timestamp_max") >= window.to_us)
-        chosen = plan.groups if lies is None else plan.groups.filter(lies)
-        slices = [chosen] if plan.refined else chosen.iter_slices(_FOOTERS_AT_ONCE)
-        for groups in slices:
-            if not plan.refined:
-                groups = self._row_groups(plan.kind, plan.table, groups, matches)
-                groups = groups if lies is None else groups.filter(lies)
-            marked = groups.with_columns(sure=sure, keep=again.fill_null(value=False))
-            yield from _packed(marked, plan.columns, compared)
+        marks = {"sure": sure, "keep": again.fill_null(value=False)}
+        if plan.refined:
+            yield from _packed(plan.groups.lazy().filter(lies).with_columns(**marks), plan.columns, compared)
+            return
+        for files in plan.groups.filter(lies).iter_slices(_FOOTERS_AT_ONCE):
+            groups = self._row_groups(plan.kind, plan.table, files, matches & lies)
+            yield from _packed(groups.lazy().with_columns(**marks), plan.columns, compared)
 
     def _ahead(self, begin: Callable[[T], Callable[[], R]], items: Iterator[T]) -> Iterator[tuple[T, R]]:
         """Each item with what it came to, in order; some are begun before it is their turn."""
@@ -194,12 +200,12 @@ class DirectReader:
             yield item, found
 
 
-def _packed(groups: pl.DataFrame, given: tuple[str, ...], compared: tuple[str, ...]) -> Iterator[Part]:
+def _packed(groups: pl.LazyFrame, given: tuple[str, ...], compared: tuple[str, ...]) -> Iterator[Part]:
     """Row groups in order, as many of one file in a part as are decoded in one go."""
     packed: list[Group] = []
     path, size_bytes, held = "", 0, 0
     names = ("path", "size_bytes", "rows", "group", "sure", "keep")
-    for next_path, next_size, rows, number, sure, keep in groups.select(names).iter_rows():
+    for next_path, next_size, rows, number, sure, keep in groups.select(names).collect().iter_rows():
         if packed and (next_path != path or held + rows > _PART_ROWS):
             yield Part(path, size_bytes, tuple(packed))
             packed, held = [], 0
@@ -213,6 +219,6 @@ def _packed(groups: pl.DataFrame, given: tuple[str, ...], compared: tuple[str, .
 def _matching(frames: list[pl.DataFrame], keep: pl.Expr, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Matching rows as one frame, unless there are none."""
     if frames:
-        found = pl.concat(frames).filter(keep).select(columns)
+        found = pl.concat(frames).lazy().filter(keep).select(columns).collect()
         if len(found):
             yield found

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from seamark.query_gateway.access import Access, Asked
-from seamark.query_gateway.answer import Answer
-from seamark.query_gateway.answers import AnswerLimits, Answers
+from seamark.query_gateway.answers import AnswerLimits, Answers, Work
 from seamark.query_gateway.auth import Caller, Role
 from seamark.query_gateway.errors import Invalid
-from seamark.query_gateway.header import Estimate
 from seamark.query_gateway.http.errors import correlation_id
 from seamark.query_gateway.http.formats import format_of
 from seamark.query_gateway.http.parameters import Asking
-from seamark.query_gateway.http.streamed import StreamedAnswer, Work
+from seamark.query_gateway.http.streamed import StreamedAnswer
 from seamark.query_gateway.question import Question
 from seamark.query_gateway.running import Call
 
@@ -67,25 +65,25 @@ class Api:
             seconds or self.limits.timeout_seconds,
         )
 
-    def answer(
-        self,
-        request: Request,
-        asking: Asking,
-        open_answer: Callable[[Call], Awaitable[Answer]],
-        estimated: Sequence[Question],
-        limit: int = 0,
-    ) -> Response:
+    def answer(self, request: Request, asking: Asking, work: Work) -> Response:
         """Raises Forbidden, Invalid."""
         caller = self.caller(request, Role.READER)
         asked = self.asked(request, caller, asking.model_dump(exclude_unset=True), asking.timeout_seconds)
         name = format_of(asking.format, request.headers.get("accept"))
+        return StreamedAnswer(self.gateway, work, asked, name, self.access, self.limits)
 
-        async def estimates() -> Sequence[Estimate]:
-            return [await self.gateway.estimate(question) for question in estimated]
+    def rows(
+        self, request: Request, asking: Asking, question: Question, limit: int | None, field: str = "limit"
+    ) -> Response:
+        """Rows of a table, page by page or all. Raises Forbidden, Invalid."""
+        rows = self._page(request, asking, limit, field)
+        question = replace(question, limit=rows)
+        most = 0 if rows else self.limits.export_rows
+        return self.answer(
+            request, asking, Work(lambda call: self.gateway.query(question, call), (question,), rows, most)
+        )
 
-        return StreamedAnswer(Work(asked, open_answer, estimates, name, limit), self.access, self.limits)
-
-    def page(self, request: Request, asking: Asking, limit: int | None, field: str = "limit") -> int:
+    def _page(self, request: Request, asking: Asking, limit: int | None, field: str) -> int:
         """Rows of the page that is asked for, by what the format allows; 0: all.
 
         Raises:
@@ -108,10 +106,12 @@ class Api:
         made: Callable[[Call, Caller], Awaitable[object]],
         *roles: Role,
         text: Mapping[str, object] | None = None,
+        units: float = 1.0,
     ) -> Response:
-        """A small answer in JSON. Raises QueryError."""
+        """A small answer in JSON, for `units` of the caller's quota. Raises QueryError."""
         caller = self.caller(request, *(roles or (Role.READER,)))
         async with self.access.visit(self.asked(request, caller, text or {}, None)) as visit:
+            visit.charge(units)
             body = orjson.dumps(await made(visit.call, caller))
             visit.sent_bytes = len(body)
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})

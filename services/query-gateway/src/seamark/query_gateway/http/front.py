@@ -55,6 +55,10 @@ class Front:
             route = getattr(scope.get("route"), "path", "other")
             outcome = state.get("outcome", status)
             self._access.metrics.requests.labels("http", route, str(outcome)).inc()
+            if outcome in (401, 403):
+                who = f"by {state['caller'].name}" if "caller" in state else "without a key that is known"
+                reason = f"{scope['method']} {scope['path']} {who}"
+                self._access.turned_away("http", route, outcome, reason, correlation)
 
     def _bounded(self, receive: Receive) -> Receive:
         most, got = self._body_bytes, 0

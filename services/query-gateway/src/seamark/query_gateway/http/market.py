@@ -10,6 +10,7 @@ from starlette.responses import Response
 from seamark.market.predicate import Clock, Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.answer import Answer
+from seamark.query_gateway.answers import Work
 from seamark.query_gateway.errors import Invalid
 from seamark.query_gateway.http.aggregate import BARS_OF_A_RANGE, aggregated
 from seamark.query_gateway.http.api import Api
@@ -41,9 +42,8 @@ def market_routes(api: Api) -> APIRouter:
             asked.interval,
             consistency_of(asked),
         )
-        return api.answer(
-            request, asked, lambda call: api.gateway.bars(question, call), (_trades_of(question),)
-        )
+        work = Work(lambda call: api.gateway.bars(question, call), (_trades_of(question),))
+        return api.answer(request, asked, work)
 
     @router.get("/aggregate", summary="One row over the whole range", responses=answer_of("aggregate"))
     async def aggregate(request: Request, asked: Annotated[AggregateQuery, Query()]) -> Response:
@@ -62,7 +62,7 @@ def market_routes(api: Api) -> APIRouter:
                 await api.gateway.bars(question, call), asked.start, asked.end, asked.functions
             )
 
-        return api.answer(request, asked, opened, (_trades_of(question),))
+        return api.answer(request, asked, Work(opened, (_trades_of(question),)))
 
     @router.get("/asof", summary="Each trade with the quote that stood", responses=answer_of("as_of"))
     async def as_of(request: Request, asked: Annotated[AsOfQuery, Query()]) -> Response:
@@ -70,7 +70,6 @@ def market_routes(api: Api) -> APIRouter:
             raise Invalid(
                 "start", f"start was {asked.start}, must be before end, which was {asked.end} (microseconds)"
             )
-        limit = api.page(request, asked, asked.limit)
         question = AsOfQuestion(
             tuple(dict.fromkeys(asked.symbols)),
             asked.start,
@@ -78,7 +77,7 @@ def market_routes(api: Api) -> APIRouter:
             clock_of(asked.clock),
             asked.tolerance_us,
             asked.allow_receive_time,
-            limit,
+            asked.limit or 0,
             consistency_of(asked),
         )
         predicate = Predicate(question.symbols, question.clock, question.from_us, question.to_us)
@@ -86,14 +85,15 @@ def market_routes(api: Api) -> APIRouter:
             Question(RecordKind.TRADES, predicate, _BAR_FIELDS),
             Question(RecordKind.QUOTES, predicate, _QUOTE_FIELDS),
         )
-        return api.answer(request, asked, lambda call: api.gateway.as_of(question, call), estimated, limit)
+        # Quotes of the whole range are read whatever the limit is, and joined in memory.
+        work = Work(lambda call: api.gateway.as_of(question, call), estimated, most_rows=api.limits.join_rows)
+        return api.answer(request, asked, work)
 
     @router.get("/instruments", summary="Current state of instruments", responses=answer_of("reference_data"))
     async def instruments(request: Request, asked: Annotated[InstrumentsQuery, Query()]) -> Response:
         symbols, consistency = tuple(dict.fromkeys(asked.symbols)), consistency_of(asked)
-        return api.answer(
-            request, asked, lambda call: api.gateway.instruments(symbols, consistency, call), (_INSTRUMENTS,)
-        )
+        work = Work(lambda call: api.gateway.instruments(symbols, consistency, call), (_INSTRUMENTS,))
+        return api.answer(request, asked, work)
 
     @router.get("/symbols", summary="Which symbols there are", responses=answer_of("symbols"))
     async def symbols(request: Request, asked: Annotated[InstrumentsQuery, Query()]) -> Response:
@@ -102,7 +102,7 @@ def market_routes(api: Api) -> APIRouter:
         async def opened(call: Call) -> Answer:
             return projected(await api.gateway.instruments(wanted, consistency, call), SYMBOL_FIELDS)
 
-        return api.answer(request, asked, opened, (_INSTRUMENTS,))
+        return api.answer(request, asked, Work(opened, (_INSTRUMENTS,)))
 
     return router
 

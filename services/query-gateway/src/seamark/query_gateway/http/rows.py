@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -43,9 +43,7 @@ def rows_routes(api: Api) -> APIRouter:
 
 def _add_rows(router: APIRouter, api: Api, path: str, kind: RecordKind) -> None:
     def answered(request: Request, asked: RowsQuery) -> Response:
-        limit = api.page(request, asked, asked.limit)
-        question = replace(rows_question(kind, asked), limit=limit)
-        return api.answer(request, asked, lambda call: api.gateway.query(question, call), (question,), limit)
+        return api.rows(request, asked, rows_question(kind, asked), asked.limit)
 
     summary = f"Rows of {kind.value} in the total order"
     responses = answer_of(kind.value)
@@ -62,9 +60,8 @@ def _add_rows(router: APIRouter, api: Api, path: str, kind: RecordKind) -> None:
 def _add_recent(router: APIRouter, api: Api, path: str, kind: RecordKind) -> None:
     @router.get(f"/{path}/recent", summary=f"Newest rows of {kind.value}", responses=answer_of(kind.value))
     async def recent(request: Request, asked: Annotated[RecentQuery, Query()]) -> Response:
-        limit = api.page(request, asked, asked.last, "last")
-        question = replace(recent_question(kind, asked, api.now_us()), limit=limit)
-        return api.answer(request, asked, lambda call: api.gateway.query(question, call), (question,), limit)
+        question = recent_question(kind, asked, api.now_us())
+        return api.rows(request, asked, question, asked.last, "last")
 
 
 def _add_estimate(router: APIRouter, api: Api) -> None:

@@ -80,7 +80,7 @@ def query_routes(api: Api) -> APIRouter:
                 ]
             }
 
-        return await api.document(request, made, Role.READER, Role.OPERATOR)
+        return await api.document(request, made, Role.READER, Role.OPERATOR, units=0)
 
     @router.delete("/queries/{query_id}", summary="Stop a running query", responses=document_of(CANCELLED))
     async def cancel(
@@ -94,7 +94,9 @@ def query_routes(api: Api) -> APIRouter:
             registry.cancel(query_id, f"stopped by {caller.name}")
             return {"cancelled": query_id}
 
-        return await api.document(request, made, Role.READER, Role.OPERATOR, text={"query_id": query_id})
+        return await api.document(
+            request, made, Role.READER, Role.OPERATOR, text={"query_id": query_id}, units=0
+        )
 
     return router
 

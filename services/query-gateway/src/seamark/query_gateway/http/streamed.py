@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -14,14 +13,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from seamark.query_gateway.access import Access, Asked, Visit
 from seamark.query_gateway.answer import Answer
-from seamark.query_gateway.answers import AnswerLimits, close, next_batch, opened
-from seamark.query_gateway.errors import Cancelled, QueryError, TooCostly
-from seamark.query_gateway.header import Estimate, header_json
+from seamark.query_gateway.answers import AnswerLimits, Answers, Work, close, next_batch, opened
+from seamark.query_gateway.errors import Cancelled, QueryError, Unavailable
+from seamark.query_gateway.header import header_json
 from seamark.query_gateway.http.errors import error_line, error_response
 from seamark.query_gateway.http.formats import MEDIA_TYPES, Encoder, encoder
 from seamark.query_gateway.http.headers import answer_headers
 from seamark.query_gateway.refusals import refusal_of
-from seamark.query_gateway.running import Call
 
 logger = logging.getLogger(__name__)
 
@@ -33,41 +31,32 @@ ABORT = "seamark.abort"
 """Extension of the server: drop the connection, with what is still to be sent on it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Work:
-    """What is to be answered."""
-
-    asked: Asked
-    open: Callable[[Call], Awaitable[Answer]]
-    estimates: Callable[[], Awaitable[Sequence[Estimate]]]
-    """Before the work; asked only of callers with a quota."""
-    format: str
-    limit: int
-    """Rows of a page; 0: all."""
-
-
 class StreamedAnswer(Response):
     """Sends one answer, a piece at a time: none is encoded before the client took the one before."""
 
-    def __init__(self, work: Work, access: Access, limits: AnswerLimits) -> None:
-        super().__init__(media_type=MEDIA_TYPES[work.format])
-        self._work, self._access, self._limits = work, access, limits
+    def __init__(
+        self, gateway: Answers, work: Work, asked: Asked, form: str, access: Access, limits: AnswerLimits
+    ) -> None:
+        super().__init__(media_type=MEDIA_TYPES[form])
+        self._gateway, self._work, self._asked, self._format = gateway, work, asked, form
+        self._access, self._limits = access, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work = self._work
         client = _Client(scope, send, self._limits.write_timeout_seconds)
         watch: asyncio.Task[None] | None = None
         try:
-            async with self._access.visit(work.asked) as visit:
+            async with self._access.visit(self._asked) as visit:
                 watch = asyncio.create_task(self._watch(receive, client, visit.call.query_id))
-                if work.asked.caller.quota is not None:
-                    visit.charge(await work.estimates(), work.limit)
-                answer = await opened(work.open, visit.call)
+                await visit.admit(self._gateway, self._work)
+                answer = await opened(self._work.open, visit.call)
                 try:
                     visit.begin(answer.header)
                     await self._send(answer, visit, client)
                 finally:
                     await close(answer.batches)
+        except asyncio.CancelledError:  # from outside: the server ends, and does not wait longer
+            scope["state"]["outcome"] = 503
+            await self._fail(Unavailable("the server ends"), scope, receive, client)
         except Exception as error:  # noqa: BLE001 - the last place that can tell the client
             if not isinstance(error, QueryError):
                 logger.exception("answer failed")
@@ -85,19 +74,12 @@ class StreamedAnswer(Response):
             self._access.registry.cancel(query_id, "the client has left")
 
     async def _send(self, answer: Answer, visit: Visit, client: _Client) -> None:
-        work, limits = self._work, self._limits
         document = header_json(answer.header)
         self.status_code = visit.status
         self.headers.update(answer_headers(answer.header, document) | {"cache-control": "no-store"})
-        pieces = self._pieces(answer, encoder(work.format, document, answer.schema), visit)
+        pieces = self._pieces(answer, encoder(self._format, document, answer.schema), visit)
         # Formats without a place for the next cursor have it in a header: their pages are gathered first.
-        paged = work.limit > 0 and work.format != "ndjson"
-        if not work.limit and answer.header.estimate.rows > limits.export_rows:
-            raise TooCostly(
-                f"rows would be up to {answer.header.estimate.rows}, must be at most {limits.export_rows}: "
-                "ask for a shorter range, or for pages (limit)",
-                field="limit",
-            )
+        paged = self._work.limit > 0 and self._format != "ndjson"
         gathered: list[bytes] = []
         size = 0
         whole = True
@@ -125,7 +107,7 @@ class StreamedAnswer(Response):
     async def _pieces(self, answer: Answer, form: Encoder, visit: Visit) -> AsyncIterator[bytes]:
         """Encoded pieces; work that takes long is done beside the loop."""
         yield form.head()
-        while (batch := await next_batch(answer, self._work.asked.timeout_seconds)) is not None:
+        while (batch := await next_batch(answer, self._asked.timeout_seconds)) is not None:
             visit.rows += batch.num_rows
             step = form.piece_rows or max(1, batch.num_rows)
             for first in range(0, batch.num_rows, step):
@@ -135,11 +117,11 @@ class StreamedAnswer(Response):
         yield await asyncio.to_thread(form.tail, visit.rows, answer.next_cursor)
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, client: _Client) -> None:
-        correlation = self._work.asked.correlation_id
+        correlation = self._asked.correlation_id
         with suppress(Cancelled):  # the client does not read this either
             if not client.started:
                 await client.respond(error_response(error, correlation), scope, receive)
-            elif self._work.format == "ndjson":
+            elif self._format == "ndjson":
                 await client.body(b'{"error":' + error_line(error, correlation) + b"}\n", None)
         # Without its end the body is visibly broken: the server closes the connection.
 
