@@ -405,7 +405,17 @@ class AnswerMachine(WriterMachine):
         assert order == sorted(order, reverse=question.descending), "rows are not in the total order"
         if header.exact:
             assert not table.missing
+            assert not self._foreign(table.snapshot_id), "a table that somebody else changed, and exact"
         self._count(header)
+
+    def _foreign(self, snapshot_id: int | None) -> bool:
+        """Whether somebody else than a writer changed the rows that a snapshot holds."""
+        at = self.table.snapshots.get(snapshot_id) if snapshot_id is not None else None
+        while at is not None and at.view.checkpoint_text is None:
+            if at.view.operation != "replace":
+                return True
+            at = self.table.snapshots.get(at.view.parent_id) if at.view.parent_id is not None else None
+        return False
 
     def _count(self, header: AnswerHeader) -> None:
         table = header.tables[0]

@@ -255,7 +255,7 @@ class TailMetrics:
         )
         self.append_to_queryable_seconds = Histogram(
             "seamark_tail_append_to_queryable_seconds",
-            "From a record's append to its row being there to ask for, one of each batch.",
+            "From a record's append to its row being there to ask for: the oldest of each batch and partition.",
             ["table"],
             buckets=_LATENCY_SECONDS,
             registry=registry,

@@ -266,7 +266,19 @@ class Tail:
             self._each_second()
         if runs or upkeep:
             self._publish()
-        return sum(len(run.offsets) for run in runs), time.monotonic() - began
+        records = sum(len(run.offsets) for run in runs)
+        if records < _BEHIND_RECORDS:
+            self._measure(runs)
+        return records, time.monotonic() - began
+
+    def _measure(self, runs: Sequence[Run]) -> None:
+        """How long the oldest record of each run was on its way."""
+        now_us = time.time_ns() // 1000
+        for run in runs:
+            if run.where in self._read:
+                kind = self._read[run.where][0].value
+                seconds = (now_us - int(run.append_us[0])) / 1e6
+                self._metrics.append_to_queryable_seconds.labels(kind).observe(seconds)
 
     def _rest(self, records: int, took_seconds: float) -> None:
         if 0 < records < _BEHIND_RECORDS:

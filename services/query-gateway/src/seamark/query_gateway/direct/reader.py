@@ -34,8 +34,6 @@ _PART_ROWS = 128 * 1024
 """Rows that one thread decodes before it looks whether anybody still wants them; about."""
 _FRAME_ROWS = 256 * 1024
 """Rows that are held against the question in one go; about."""
-_RECENT_US = 3_600_000_000
-"""How far behind the newest row a file may end that is fetched before it is asked for."""
 _CELL_BYTES = 8
 """A value in memory; about."""
 T = TypeVar("T")
@@ -46,9 +44,12 @@ class DirectReader:
     """A `History`. Any thread may ask; calls block."""
 
     def __init__(self, cache_bytes: int, threads: int) -> None:
-        """`cache_bytes`: of all that is kept; half of it decoded columns. `threads`: that read at a time."""
-        # One question takes no more than half, so that a long one leaves some to the short ones.
-        self._at_a_time = max(1, threads // 2)
+        """Keeps what was read, of all tables together.
+
+        `cache_bytes`: half of it decoded columns, a quarter whole files, the rest footers and manifests.
+        `threads`: that wait for the store or decode at the same time.
+        """
+        self._threads = threads
         stores = Stores()
         self._files = LiveFiles(stores, cache_bytes // 16)
         self._file_bytes = cache_bytes // 4
@@ -63,22 +64,22 @@ class DirectReader:
     def warm(self, pin: Pin) -> None:
         """Fetch what questions about a new snapshot will ask for first: its manifests, and its newest files.
 
+        Without it the first question after each commit waits for the store.
+
         Raises:
             SnapshotGone, DirectReadRefused, CatalogUnavailable: as `plan`; questions may still be asked.
         """
         kind, table = RecordKind(pin.table), pin.view.handle
         files = self._files.of(kind, table, pin.snapshot_id).sort("timestamp_max", descending=True)
-        recent = files.filter(
-            pl.col("timestamp_max") >= pl.col("timestamp_max").max() - _RECENT_US,
-            pl.col("size_bytes").cum_sum() <= self._file_bytes // 2,
-        )
+        # Half of the room: the other is for another table's.
+        newest = files.filter(pl.col("size_bytes").cum_sum() <= self._file_bytes // 2)
 
         def fetch(path: str, size_bytes: int) -> None:
             self._data.hold(table, path, size_bytes)
             self._data.footer(kind, table, path, size_bytes)
 
-        pairs = iter(recent.select("path", "size_bytes").rows())
-        for _ in self._ahead(lambda pair: self._pool.submit(fetch, *pair).result, pairs):
+        pairs = iter(newest.select("path", "size_bytes").rows())
+        for _ in _ahead(lambda pair: self._pool.submit(fetch, *pair).result, pairs, self._threads):
             pass
 
     def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> Plan:
@@ -129,7 +130,9 @@ class DirectReader:
 
         unsure: list[pl.DataFrame] = []
         waiting = 0
-        for part, frames in self._ahead(begin, self._parts(plan, compared, window, below)):
+        # No more than half of the threads, so that a long answer leaves some to the short ones.
+        at_a_time = max(1, self._threads // 2)
+        for part, frames in _ahead(begin, self._parts(plan, compared, window, below), at_a_time):
             if cancelled.is_set():
                 return
             for group, frame in zip(part.groups, frames, strict=True):
@@ -155,7 +158,7 @@ class DirectReader:
             return self._pool.submit(self._data.footer, kind, table, *file).result
 
         pairs = iter(files.select("path", "size_bytes").rows())
-        frames = [footer.groups for _, footer in self._ahead(begin, pairs)]
+        frames = [footer.groups for _, footer in _ahead(begin, pairs, self._threads)]
         if not frames:
             return files.with_columns(group=pl.lit(0, pl.Int32))
         share = pl.col("bytes") * pl.col("rows") // pl.col("file_rows")
@@ -190,14 +193,17 @@ class DirectReader:
             groups = self._row_groups(plan.kind, plan.table, files, matches & lies)
             yield from _packed(groups.lazy().with_columns(**marks), plan.columns, compared)
 
-    def _ahead(self, begin: Callable[[T], Callable[[], R]], items: Iterator[T]) -> Iterator[tuple[T, R]]:
-        """Each item with what it came to, in order; some are begun before it is their turn."""
-        begun = deque((item, begin(item)) for item in islice(items, self._at_a_time))
-        while begun:
-            item, result = begun.popleft()
-            found = result()
-            begun.extend((item, begin(item)) for item in islice(items, 1))
-            yield item, found
+
+def _ahead(
+    begin: Callable[[T], Callable[[], R]], items: Iterator[T], at_a_time: int
+) -> Iterator[tuple[T, R]]:
+    """Each item with what it came to, in order; some are begun before it is their turn."""
+    begun = deque((item, begin(item)) for item in islice(items, at_a_time))
+    while begun:
+        item, result = begun.popleft()
+        found = result()
+        begun.extend((item, begin(item)) for item in islice(items, 1))
+        yield item, found
 
 
 def _packed(groups: pl.LazyFrame, given: tuple[str, ...], compared: tuple[str, ...]) -> Iterator[Part]:

@@ -1,0 +1,221 @@
+"""All tables of the gateway with a lake, a tail and a log each, all of which have what a test appends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from seamark.lake.checkpoint import StreamPartition
+from seamark.market.predicate import Predicate
+from seamark.market.routing import Routing
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.answer import Answer
+from seamark.query_gateway.cursor import CursorCodec
+from seamark.query_gateway.gateway import Gateway
+from seamark.query_gateway.header import AnswerHeader
+from seamark.query_gateway.log_fill import LogBudget
+from seamark.query_gateway.merge import below as below_vector
+from seamark.query_gateway.merge import inside
+from seamark.query_gateway.opening import Limits, Opening
+from seamark.query_gateway.pin import Pin
+from seamark.query_gateway.pins import PinCache
+from seamark.query_gateway.question import Engine, Vector
+from seamark.query_gateway.reading import TableOpener
+from seamark.query_gateway.running import Call
+from seamark.query_gateway.seam import start_of
+from seamark.query_gateway.sources import (
+    Coverage,
+    HistoryEstimate,
+    HistoryPlan,
+    Range,
+    TailRows,
+    Window,
+)
+from seamark.stream.errors import LogUnavailable
+from seamark.stream.log import Bounds
+from seamark.stream.topics import market_topic
+from unit.query_gateway.lake import Lake
+from unit.query_gateway.rows import rows_of
+
+NOW_US = 10**15
+"""When everything begins."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    predicate: Predicate
+    columns: tuple[str, ...]
+    frame: pl.DataFrame
+
+    @property
+    def estimate(self) -> HistoryEstimate:
+        return HistoryEstimate(len(self.frame), 0, int(len(self.frame) > 0))
+
+    def windows(self, target_rows: int) -> Sequence[Window]:
+        """Cut where there are rows, so that cuts are met."""
+        times = sorted(set(self.frame["timestamp"].to_physical().to_list()))
+        edges = [None, *times[1 :: max(1, len(times) // 3)][:2], None]
+        return [Window(first, last) for first, last in zip(edges, edges[1:], strict=False)]
+
+
+class Tables:
+    """The answering core over tables in memory."""
+
+    def __init__(self, partitions: int = 2) -> None:
+        self.lakes = {
+            kind: Lake(partitions, 0, kind, market_topic("crypto", kind, "binance")) for kind in RecordKind
+        }
+        self.appended: dict[RecordKind, list[dict[str, Any]]] = {kind: [] for kind in RecordKind}
+        self.now_us = NOW_US
+        self.tail_down: set[RecordKind] = set()
+        self.log_down = False
+        self.runner = asyncio.Runner()
+        states = self.lakes[RecordKind.TRADES].states
+        self.pins = PinCache({kind: lake.table for kind, lake in self.lakes.items()}, states)
+        opener = TableOpener(self.pins, Tails(self), Log(self), LogBudget(), lambda: self.now_us)
+        codec = CursorCodec(b"a secret of sixteen")
+        histories = {Engine.DIRECT: Lakes(self)}
+        self.opening = Opening(self.pins, opener, histories, codec, Limits(), lambda: self.now_us)
+        self.gateway = Gateway(self.opening, opener)
+        self.pin()
+
+    # What happens
+
+    def place(self, kind: RecordKind, key: str) -> StreamPartition:
+        stream = self.lakes[kind].view.stream_of(self.lakes[kind].topic)
+        assert stream is not None
+        return StreamPartition(stream.stream_id, Routing.from_json(stream.routing).partition_of(key))
+
+    def append(self, kind: RecordKind, key: str, /, **values: Any) -> tuple[StreamPartition, int]:
+        """A record that is a row, now; where it is."""
+        where, lake = self.place(kind, key), self.lakes[kind]
+        offset = len(lake.log.topics[lake.topic].records[where.partition])
+        lake.append(where.partition, self.now_us)
+        position = {"stream_id": where.stream_id, "kafka_partition": where.partition, "kafka_offset": offset}
+        self.appended[kind].append({**values, **position, "kafka_timestamp": self.now_us})
+        return where, offset
+
+    def commit(self, kind: RecordKind) -> None:
+        """All there is."""
+        lake = self.lakes[kind]
+        lake.commit(*(len(records) for records in lake.log.topics[lake.topic].records), append_us=self.now_us)
+
+    def pin(self) -> None:
+        for kind in RecordKind:
+            self.run(self.pins.refresh(kind))
+
+    def rows(self, kind: RecordKind, where: StreamPartition, first: int, behind: int) -> pl.DataFrame:
+        found = [
+            row
+            for row in self.appended[kind]
+            if (row["stream_id"], row["kafka_partition"]) == where and first <= row["kafka_offset"] < behind
+        ]
+        return rows_of(kind, found, categorical=True)
+
+    # What is asked
+
+    def run(self, job: Any) -> Any:
+        return self.runner.run(job)
+
+    def ask(self, question: Callable[[Call], Awaitable[Answer]]) -> tuple[AnswerHeader, pa.Table]:
+        """The whole answer."""
+
+        async def whole() -> tuple[AnswerHeader, pa.Table]:
+            answer = await question(Call("q", "test", "c", time.monotonic() + 20.0))
+            batches = [batch async for batch in answer.batches]
+            return answer.header, pa.Table.from_batches(batches, answer.schema)
+
+        found: tuple[AnswerHeader, pa.Table] = self.run(whole())
+        return found
+
+
+class Tails:
+    """A `TailSource` that has all there is, unless it is down."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def _coverage(self, kind: RecordKind, one: Range) -> Coverage:
+        records = self._tables.lakes[kind].log.topics[one.topic].records[one.where.partition]
+        end = len(records)
+        behind = end if one.next is None else min(one.next, end)
+        append_us = records[-1].append_us if records else 0
+        return Coverage(one.where, one.first, max(one.first, behind), 0, end, end, append_us)
+
+    async def read(
+        self,
+        kind: RecordKind,
+        ranges: Sequence[Range],
+        columns: Sequence[str],
+        predicate: Predicate,
+        deadline_seconds: float,
+    ) -> TailRows:
+        if kind in self._tables.tail_down:
+            return TailRows(None, {}, {one.where: "TAIL_UNAVAILABLE" for one in ranges})
+        coverage = {one.where: self._coverage(kind, one) for one in ranges}
+        frames = [self._tables.rows(kind, part.where, part.first, part.next) for part in coverage.values()]
+        return TailRows(_matching(pl.concat(frames), predicate).select(columns) if frames else None, coverage)
+
+    async def positions(
+        self, kind: RecordKind, partitions: Sequence[Range], deadline_seconds: float
+    ) -> Mapping[StreamPartition, Coverage]:
+        if kind in self._tables.tail_down:
+            return {}
+        return {one.where: self._coverage(kind, one) for one in partitions}
+
+
+class Log:
+    """A `LogSource`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def _times(self, pin: Pin, where: StreamPartition) -> list[int]:
+        if self._tables.log_down:
+            raise LogUnavailable("no answer")
+        topic = self._tables.lakes[RecordKind(pin.table)].log.topics[pin.topic_of(where)]
+        return [record.append_us for record in topic.records[where.partition]]
+
+    def bounds(self, pin: Pin, where: StreamPartition) -> Bounds:
+        return Bounds(0, len(self._times(pin, where)))
+
+    def offset_after(self, pin: Pin, where: StreamPartition, instant_us: int) -> int:
+        times = self._times(pin, where)
+        return next((offset for offset, time_us in enumerate(times) if time_us > instant_us), len(times))
+
+    def read(self, pin: Pin, where: StreamPartition, end: int, cancelled: threading.Event) -> pl.DataFrame:
+        return self._tables.rows(RecordKind(pin.table), where, start_of(pin, where), end)
+
+
+class Lakes:
+    """A `History`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> HistoryPlan:
+        kind = RecordKind(pin.table)
+        frames = [self._tables.rows(kind, where, 0, behind) for where, behind in pin.watermark.items()]
+        frame = pl.concat([rows_of(kind, [], categorical=True), *frames])
+        return Plan(predicate, tuple(columns), frame.with_columns(pl.col(pl.Categorical).cast(pl.String)))
+
+    def read(
+        self, plan: HistoryPlan, window: Window, below: Vector | None, cancelled: threading.Event
+    ) -> Iterator[pl.DataFrame]:
+        assert isinstance(plan, Plan)
+        frame = _matching(plan.frame, plan.predicate)
+        for condition in (inside(window), None if below is None else below_vector(below)):
+            frame = frame if condition is None else frame.filter(condition)
+        yield frame.select(plan.columns)
+
+
+def _matching(frame: pl.DataFrame, predicate: Predicate) -> pl.DataFrame:
+    expression = predicate.expression()
+    return frame if expression is None else frame.filter(expression)

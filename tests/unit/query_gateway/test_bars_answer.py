@@ -1,0 +1,290 @@
+"""Bars say what the legs have said of them: provisional, final, revised; by the definition, at E."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.finality import Event
+from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion, Latest
+from unit.query_gateway.rows import instant
+from unit.query_gateway.settling import by_definition, steps_of
+from unit.query_gateway.tables import NOW_US, Tables
+
+TRADES, EVENTS = RecordKind.TRADES, RecordKind.FEED_EVENTS
+SECOND = 1_000_000
+SYMBOLS = ("AAA", "BBB")
+
+
+class Market:
+    """Trades and what legs say, appended one after another; kept beside as plain tuples."""
+
+    def __init__(self):
+        self.tables = Tables()
+        self.trades = []  # (symbol, time, price, where, offset, appended)
+        self.events = []
+        self.number = 0
+
+    def trade(self, symbol, time_us, price=1):
+        self.number += 1
+        values = {"symbol": symbol, "timestamp": time_us, "price": price, "quantity": 1}
+        where, offset = self.tables.append(TRADES, symbol, source_sequence=self.number, **values)
+        self.trades.append((symbol, time_us, price, where, offset, self.tables.now_us))
+
+    def say(self, kind, leg="a", session=1, venue_us=None, behind=0, shard=0, symbols=SYMBOLS):
+        """`behind`: so many records of each partition are not acknowledged yet."""
+        acked = []
+        if kind == "PROGRESS":
+            (topic_id,) = {stream.topic_id for stream in self.tables.lakes[TRADES].view.streams.values()}
+            acked = [
+                {"topic_id": topic_id, "partition": partition, "next_offset": max(0, len(records) - behind)}
+                for partition, records in enumerate(self._records())
+            ]
+        name = f"{leg}-{shard}-{session}"
+        self.number += 1
+        self.tables.append(
+            EVENTS,
+            f"binance:spot:{shard}",
+            event_id=f"{self.number}",
+            kind=kind,
+            shard=shard,
+            leg=leg,
+            session_id=name,
+            timestamp=self.tables.now_us,
+            venue_timestamp=venue_us,
+            acked=acked or None,
+            detail='{"symbols":["' + '","'.join(symbols) + '"]}' if kind == "SESSION_OPENED" else None,
+        )
+        places = tuple((one["topic_id"], one["partition"], one["next_offset"]) for one in acked)
+        self.events.append(Event(kind, self.tables.now_us, leg, name, venue_us, places))
+
+    def _records(self):
+        lake = self.tables.lakes[TRADES]
+        return lake.log.topics[lake.topic].records
+
+    def bars(self, symbol="AAA", seconds=20, consistency=Latest(), **question):
+        asked = BarsQuestion(
+            **{
+                "exchange": "binance",
+                "market": "spot",
+                "symbol": symbol,
+                "interval": "1s",
+                "consistency": consistency,
+            }
+            | {"from_us": NOW_US, "to_us": NOW_US + seconds * SECOND}
+            | question
+        )
+        header, table = self.tables.ask(lambda call: self.tables.gateway.bars(asked, call))
+        return header, [
+            (
+                round((row["start"] - instant(0)).total_seconds() * SECOND),
+                int(row["close"]),
+                row["trades"],
+                row["state"],
+            )
+            for row in table.to_pylist()
+        ]
+
+    def by_hand(self, symbol="AAA", seconds=20, until_us=2**62):
+        """Of what was appended until then: (start, close, trades, state)."""
+        times = range(NOW_US, NOW_US + seconds * SECOND)
+        rows = [row for row in self.trades if row[0] == symbol and row[1] in times and row[5] <= until_us]
+        rows.sort(key=lambda row: row[1])  # of equal times the venue's number decides, which rises here
+        steps = steps_of([event for event in self.events if event.appended_us <= until_us])
+        stream = self.tables.lakes[TRADES].view.streams[1]
+        partition = self.tables.place(TRADES, symbol).partition
+        end = sum(row[3].partition == partition and row[5] <= until_us for row in self.trades)
+        found = []
+        for start, group in groupby(rows, key=lambda row: row[1] // SECOND * SECOND):
+            trades = list(group)
+            acked = by_definition(steps, start + SECOND)
+            limit = None if acked is None else acked.get((stream.topic_id, partition), 0)
+            if limit is None or limit > end:
+                state = "provisional"
+            else:
+                state = "revised" if any(row[4] >= limit for row in trades) else "final"
+            found.append((start, trades[-1][2], len(trades), state))
+        return found
+
+    def close(self):
+        self.tables.runner.close()
+
+
+@pytest.fixture
+def market():
+    made = Market()
+    yield made
+    made.close()
+
+
+TRADE = st.tuples(st.just("trade"), st.sampled_from(SYMBOLS), st.integers(-4, 1), st.integers(1, 9))
+PROGRESS = st.tuples(
+    st.just("progress"), st.sampled_from("ab"), st.sampled_from([0, 0, 1]), st.sampled_from([0, 0, 0, 1])
+)
+ASK = st.tuples(st.just("ask"), st.sampled_from(SYMBOLS), st.just(0), st.just(0))
+STEPS = st.lists(
+    st.one_of(
+        *[TRADE] * 4,
+        *[PROGRESS] * 4,
+        ASK,
+        st.tuples(st.just("session"), st.sampled_from("ab"), st.booleans(), st.just(0)),
+        st.tuples(st.just("commit"), st.sampled_from([TRADES, EVENTS]), st.booleans(), st.just(0)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 5, 11]), st.just(0), st.just(0)),
+    ),
+    min_size=25,
+    max_size=50,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(STEPS)
+def test_every_state_is_that_of_the_definition(steps):
+    market, sessions, venue = Market(), {"a": 1, "b": 1}, {"a": 0, "b": 0}
+    tables = market.tables
+    try:
+        for what, subject, first, second in [*steps, ("ask", "AAA", 0, 0), ("ask", "BBB", 0, 0)]:
+            tables.now_us += SECOND // 2
+            if what == "trade":
+                market.trade(subject, max(NOW_US, tables.now_us + first * SECOND), second)
+            elif what == "progress":
+                venue[subject] = max(venue[subject], tables.now_us - first * SECOND)
+                market.say("PROGRESS", subject, sessions[subject], venue[subject], second)
+            elif what == "session":
+                if first:
+                    market.say("SESSION_CLOSED", subject, sessions[subject])
+                sessions[subject] += 1
+                venue[subject] = 0
+                market.say("SESSION_OPENED", subject, sessions[subject])
+            elif what == "commit":
+                tables.commit(subject)
+                if first:
+                    tables.pin()
+            elif what == "wait":
+                tables.now_us += subject * SECOND
+            else:
+                header, bars = market.bars(subject, seconds=60)
+                assert header.exact
+                assert bars == market.by_hand(subject, seconds=60)
+    finally:
+        market.close()
+
+
+def settled_market(market):
+    """A bar of second 0 that is final, one of second 1 that is revised, one of second 5 that is provisional."""
+    market.say("SESSION_OPENED")
+    market.trade("AAA", NOW_US)
+    market.tables.now_us += 4 * SECOND
+    market.trade("AAA", NOW_US + SECOND)
+    market.say("PROGRESS", venue_us=NOW_US + 4 * SECOND)
+    market.tables.now_us += SECOND
+    market.trade("AAA", NOW_US + SECOND + 1)
+    market.trade("AAA", NOW_US + 5 * SECOND)
+    return ["final", "revised", "provisional"]
+
+
+def states(bars):
+    return [bar[3] for bar in bars]
+
+
+def test_bars_are_final_revised_or_provisional(market):
+    expected = settled_market(market)
+    assert states(market.bars()[1]) == states(market.by_hand()) == expected
+
+
+def test_a_bar_that_is_cut_by_the_range_is_provisional(market):
+    settled_market(market)
+    assert states(market.bars(from_us=NOW_US - 1, to_us=NOW_US + SECOND)[1]) == ["final"]
+    for cut in ({"from_us": NOW_US + 1}, {"to_us": NOW_US + SECOND - 1}, {"interval": "1m"}):
+        market.trade("AAA", NOW_US + 7)
+        assert states(market.bars(**cut)[1])[0] == "provisional"
+
+
+def test_an_earlier_vector_has_the_states_of_its_time(market):
+    settled_market(market)
+    header, before = market.bars()
+    market.tables.now_us += 6 * SECOND
+    market.say("PROGRESS", venue_us=NOW_US + 10 * SECOND)
+    assert states(market.bars()[1]) == ["final", "revised", "final"]
+    assert market.bars(consistency=AtCursor(header.cursor))[1] == before
+    for kind in (TRADES, EVENTS):
+        market.tables.commit(kind)
+    market.tables.pin()
+    assert market.bars(consistency=AtCursor(header.cursor))[1] == before
+    assert states(market.bars()[1]) == ["final", "revised", "final"]
+
+
+def test_what_was_known_then_has_the_states_of_then(market):
+    settled_market(market)
+    then_us = NOW_US + 4 * SECOND
+    market.tables.now_us += 20 * SECOND
+    _, bars = market.bars(consistency=AsKnownAt(then_us))
+    assert bars == market.by_hand(until_us=then_us)
+    assert states(bars) == ["final", "final"]
+
+
+def test_the_shard_of_a_symbol_is_known_from_sessions_that_began_long_ago(market):
+    market.say("SESSION_OPENED", shard=0, symbols=("BBB",))
+    market.say("SESSION_OPENED", shard=1, symbols=("AAA",))
+    market.tables.now_us += 7_200 * SECOND
+    start = market.tables.now_us
+    market.trade("AAA", start)
+    market.trade("BBB", start)
+    market.tables.now_us += 5 * SECOND
+    market.say("PROGRESS", venue_us=start + 4 * SECOND, shard=1)
+    market.say("PROGRESS", venue_us=start, shard=0)
+    market.tables.commit(EVENTS)
+    market.tables.pin()
+    for _ in range(2):  # read anew, then from what is kept
+        recent = {"from_us": start, "to_us": start + SECOND}
+        assert states(market.bars("AAA", **recent)[1]) == ["final"]
+        assert states(market.bars("BBB", **recent)[1]) == ["provisional"]
+
+
+def test_rows_of_a_stream_that_has_ended_are_judged_by_its_place(market):
+    """The topic has got a partition more: another stream, offsets go on."""
+    settled_market(market)
+    lake = market.tables.lakes[TRADES]
+    market.tables.commit(TRADES)
+    lake.log.grow(lake.topic)
+    lake.adopt(succeeds=1)
+    market.tables.pin()
+    assert states(market.bars()[1]) == ["final", "revised", "provisional"]
+    for _ in range(3):
+        for symbol in SYMBOLS:
+            market.trade(symbol, NOW_US + 5 * SECOND)
+    market.tables.now_us += 6 * SECOND
+    market.say("PROGRESS", venue_us=NOW_US + 10 * SECOND)
+    assert states(market.bars()[1]) == ["final", "revised", "final"]
+
+
+def test_a_bar_whose_rows_may_be_missing_is_not_final(market):
+    settled_market(market)
+    market.tables.tail_down, market.tables.log_down = {TRADES}, True
+    market.tables.commit(TRADES)
+    header, bars = market.bars()
+    assert (header.exact, header.partial, bars) == (False, True, [])
+    market.tables.pin()
+    assert states(market.bars()[1]) == ["final", "revised", "provisional"]
+
+
+def test_events_that_were_missing_are_folded_when_they_come(market):
+    market.say("SESSION_OPENED")
+    market.trade("AAA", NOW_US)
+    market.tables.now_us += 4 * SECOND
+    market.say("PROGRESS", venue_us=NOW_US + 4 * SECOND)
+    market.tables.tail_down, market.tables.log_down = {EVENTS}, True
+    header, bars = market.bars()
+    assert (header.exact, states(bars)) == (False, ["provisional"])
+    market.tables.tail_down, market.tables.log_down = set(), False
+    assert states(market.bars()[1]) == ["final"]
+
+
+def test_a_market_without_trades_or_events_has_no_bars(market):
+    header, bars = market.bars()
+    assert (header.exact, bars) == (True, [])
+    market.trade("AAA", NOW_US)
+    assert states(market.bars()[1]) == ["provisional"]
