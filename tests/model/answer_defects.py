@@ -115,7 +115,7 @@ def _(stack):
         stack,
         gateway_module,
         "want_of_cursor",
-        lambda real: lambda cursor, table, question: reading_module.Want(),
+        lambda real: lambda *arguments: reading_module.Want(),
     )
 
 

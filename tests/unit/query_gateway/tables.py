@@ -35,6 +35,7 @@ from seamark.query_gateway.sources import (
     HistoryEstimate,
     HistoryPlan,
     Range,
+    SnapshotGone,
     TailRows,
     Window,
 )
@@ -50,6 +51,7 @@ NOW_US = 10**15
 
 @dataclass(frozen=True)
 class Plan:
+    pin: Pin
     predicate: Predicate
     columns: tuple[str, ...]
     frame: pl.DataFrame
@@ -106,6 +108,11 @@ class Tables:
         """All there is."""
         lake = self.lakes[kind]
         lake.commit(*(len(records) for records in lake.log.topics[lake.topic].records), append_us=self.now_us)
+
+    def retire(self, kind: RecordKind) -> None:
+        """The log's retention takes all that there is."""
+        topic = self.lakes[kind].log.topics[self.lakes[kind].topic]
+        topic.start[:] = map(len, topic.records)
 
     def pin(self) -> None:
         for kind in RecordKind:
@@ -184,18 +191,19 @@ class Log:
         return [record.append_us for record in topic.records[where.partition]]
 
     def bounds(self, pin: Pin, where: StreamPartition) -> Bounds:
-        return Bounds(0, len(self._times(pin, where)))
+        topic = self._tables.lakes[RecordKind(pin.table)].log.topics[pin.topic_of(where)]
+        return Bounds(topic.start[where.partition], len(self._times(pin, where)))
 
     def offset_after(self, pin: Pin, where: StreamPartition, instant_us: int) -> int:
-        times = self._times(pin, where)
-        return next((offset for offset, time_us in enumerate(times) if time_us > instant_us), len(times))
+        times, bounds = self._times(pin, where), self.bounds(pin, where)
+        return next((at for at in range(bounds.start, bounds.end) if times[at] > instant_us), bounds.end)
 
     def read(self, pin: Pin, where: StreamPartition, end: int, cancelled: threading.Event) -> pl.DataFrame:
         return self._tables.rows(RecordKind(pin.table), where, start_of(pin, where), end)
 
 
 class Lakes:
-    """A `History`."""
+    """A `History`. A snapshot that has expired is gone at once."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -204,12 +212,16 @@ class Lakes:
         kind = RecordKind(pin.table)
         frames = [self._tables.rows(kind, where, 0, behind) for where, behind in pin.watermark.items()]
         frame = pl.concat([rows_of(kind, [], categorical=True), *frames])
-        return Plan(predicate, tuple(columns), frame.with_columns(pl.col(pl.Categorical).cast(pl.String)))
+        return Plan(
+            pin, predicate, tuple(columns), frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
+        )
 
     def read(
         self, plan: HistoryPlan, window: Window, below: Vector | None, cancelled: threading.Event
     ) -> Iterator[pl.DataFrame]:
         assert isinstance(plan, Plan)
+        if plan.pin.snapshot_id not in self._tables.lakes[RecordKind(plan.pin.table)].table.snapshots:
+            raise SnapshotGone(f"snapshot {plan.pin.snapshot_id} has expired")
         frame = _matching(plan.frame, plan.predicate)
         for condition in (inside(window), None if below is None else below_vector(below)):
             frame = frame if condition is None else frame.filter(condition)

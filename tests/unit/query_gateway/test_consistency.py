@@ -55,8 +55,8 @@ def test_each_mode_has_its_want(consistency, expected):
         (MaxStaleness(-1), "consistency"),
         (AsKnownAt(NOW_US - KNOWN_AFTER_US + 1), "as_known_at"),
         (AsKnownAt(-1), "as_known_at"),
-        (AtCursor("nonsense"), "cursor"),
-        (cursor("another"), "cursor"),
+        (AtCursor("nonsense"), "at"),
+        (cursor("another"), "at"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_name(consistency, field):

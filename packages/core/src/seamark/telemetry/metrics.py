@@ -313,15 +313,3 @@ class GatewayMetrics:
             "Audit lines that were not written because the disk was too slow.",
             registry=registry,
         )
-        self.pin_age_seconds = Gauge(
-            "seamark_gateway_pin_age_seconds",
-            "Since the table was last loaded from the catalog.",
-            ["table"],
-            registry=registry,
-        )
-        self.tail_errors = Counter(
-            "seamark_gateway_tail_errors_total",
-            "Partitions that a tail replica did not give, by reason.",
-            ["reason"],
-            registry=registry,
-        )

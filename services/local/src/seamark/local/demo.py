@@ -102,7 +102,9 @@ class _Run:
             + ("" if self._source.live else "simulator ")
             + "and leg run"
         )
-        say(f"ask away: {services.api_url}/v1/trades?last=5 (all it can do: {services.api_url}/docs)")
+        say(
+            f"ask away: {services.api_url}/v1/trades/recent?last=5 (all it can do: {services.api_url}/openapi.json)"
+        )
         shutil.rmtree(self._answers, ignore_errors=True)
         self._asking = Asking(services.api_url, self._answers, services.symbols())
         self._asking.start()

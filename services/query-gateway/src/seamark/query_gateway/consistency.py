@@ -51,9 +51,9 @@ def want_of(
             return want_of_cursor(decode(text), table, question)
 
 
-def want_of_cursor(cursor: Cursor, table: str, question: str) -> Want:
-    """Raises Invalid: the cursor belongs to another question."""
+def want_of_cursor(cursor: Cursor, table: str, question: str, field: str = "at") -> Want:
+    """Raises Invalid: the cursor, which came in `field`, belongs to another question."""
     if cursor.question != question or table not in cursor.tables:
-        raise Invalid("cursor", "cursor was of another question, must be one that this question gave")
+        raise Invalid(field, f"{field} was of another question, must be one that this question gave")
     of_table = cursor.tables[table]
     return Want(end=of_table.end, revision=of_table.revision, known_at_us=of_table.known_at_us)

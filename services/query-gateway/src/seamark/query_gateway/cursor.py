@@ -68,7 +68,7 @@ class CursorCodec:
             raise ValueError(f"cursor was {len(text)} bytes, must be at most {MAX_BYTES}")
         return text
 
-    def decode(self, text: str, field: str = "cursor") -> Cursor:
+    def decode(self, text: str, field: str = "at") -> Cursor:
         """Raises Invalid: not a cursor, or not one that this deployment has signed."""
         refused = Invalid(
             field, f"{field} was {text[:32]!r}…, must be one that an answer of this deployment gave"

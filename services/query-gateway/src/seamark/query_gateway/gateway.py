@@ -50,7 +50,7 @@ class Gateway:
                 raise Invalid(
                     "page_cursor", "page_cursor was of a whole answer, must be a page's next_cursor"
                 )
-            position, want = cursor.position, want_of_cursor(cursor, table, question.hash)
+            position, want = cursor.position, want_of_cursor(cursor, table, question.hash, "page_cursor")
         else:
             want = self._opening.want(question.consistency, table, question.hash)
         predicate = question.predicate
@@ -78,7 +78,7 @@ class Gateway:
                 if attempt == 2:
                     raise Unavailable(f"files of table {table} are gone: {error}") from error
                 await self._opening.pins.refresh(question.kind)
-                want = Want(end=opened.table.end)
+                want = Want(opened.table.end, revision=want.revision, known_at_us=want.known_at_us)
             except CatalogUnavailable as error:
                 raise Unavailable(f"history of table {table} cannot be read: {error}") from error
         gaps: tuple[Gap, ...] = ()
