@@ -39,7 +39,7 @@ def run(count: int = 18_000_000) -> dict[str, object]:
         command = [sys.executable, "-m", "seamark.consumer_writer"]
         subprocess.run([*command, "init"], env=environment, check=True, capture_output=True)
         filled = time.monotonic()
-        _fill(real.kafka.bootstrap, count)
+        fill(real.kafka.bootstrap, count)
         fill_seconds = time.monotonic() - filled
         log = real.directory / "writer.log"
         before = real.cpu_seconds()
@@ -95,7 +95,7 @@ def _watch(real: Engines, process: subprocess.Popen[bytes], count: int) -> dict[
     raise RuntimeError("the writer did not drain the topic in 900 s")
 
 
-def _fill(bootstrap: str, count: int) -> None:
+def fill(bootstrap: str, count: int) -> None:
     """Two processes, half of the symbols each: encoding in Python is the bottleneck."""
     half = len(SYMBOLS) // 2
     routing = routing_for(TOPIC, RecordKind.TRADES, PARTITIONS, bundled_tiers("crypto"))
