@@ -9,13 +9,12 @@ from unittest.mock import patch
 
 import polars as pl
 
-from seamark.lake.checkpoint import StreamPartition
 from seamark.market.schema import RecordKind
 from seamark.query_gateway import gateway as gateway_module
 from seamark.query_gateway import ordered_rows as order_module
 from seamark.query_gateway import reading as reading_module
 from seamark.query_gateway.log_fill import Filled, LogFill
-from seamark.query_gateway.pins import PinCache
+from seamark.query_gateway.opening import Opening
 from twins import gateway_sources as sources
 from twins.gateway_sources import MemoryTail
 
@@ -174,19 +173,4 @@ def _(stack):
 
 @defect("what was known then is what is known now")
 def _(stack):
-    async def everything(self, pin, instant_us, call):
-        partitions = [*pin.watermark, *pin.open_partitions]
-        return {StreamPartition(*where): 10**9 for where in partitions}, []
-
-    stack.enter_context(patch.object(reading_module.TableOpener, "_end_at", everything))
-
-
-@defect("a table that somebody else changed gives exact answers")
-def _(stack):
-    def pinned(real):
-        def trusting(self, kind):
-            return replace(real(self, kind), doubt="")
-
-        return trusting
-
-    _replace(stack, PinCache, "current", pinned)
+    _replace(stack, Opening, "want", lambda real: lambda *arguments: reading_module.Want())
