@@ -77,15 +77,20 @@ class Tables:
         self.appended: dict[RecordKind, list[dict[str, Any]]] = {kind: [] for kind in RecordKind}
         self.now_us = NOW_US
         self.tail_down: set[RecordKind] = set()
+        self.tail_lo: dict[RecordKind, int] = {}
+        """First offset that the tail has, of every partition; where not said, 0."""
         self.log_down = False
+        self.meanwhile: Callable[[RecordKind], None] = lambda kind: None
+        """What happens when the tail has answered for a table."""
         self.runner = asyncio.Runner()
         states = self.lakes[RecordKind.TRADES].states
         self.pins = PinCache({kind: lake.table for kind, lake in self.lakes.items()}, states)
-        opener = TableOpener(self.pins, Tails(self), Log(self), LogBudget(), lambda: self.now_us)
+        self.log = Log(self)
+        self.opener = TableOpener(self.pins, Tails(self), self.log, LogBudget(), lambda: self.now_us)
         codec = CursorCodec(b"a secret of sixteen")
         histories = {Engine.DIRECT: Lakes(self)}
-        self.opening = Opening(self.pins, opener, histories, codec, Limits(), lambda: self.now_us)
-        self.gateway = Gateway(self.opening, opener)
+        self.opening = Opening(self.pins, self.opener, histories, codec, Limits(), lambda: self.now_us)
+        self.gateway = Gateway(self.opening, self.opener)
         self.pin()
 
     # What happens
@@ -153,8 +158,10 @@ class Tails:
         records = self._tables.lakes[kind].log.topics[one.topic].records[one.where.partition]
         end = len(records)
         behind = end if one.next is None else min(one.next, end)
+        lo = self._tables.tail_lo.get(kind, 0)
+        first = min(max(one.first, lo), max(behind, one.first))
         append_us = records[-1].append_us if records else 0
-        return Coverage(one.where, one.first, max(one.first, behind), 0, end, end, append_us)
+        return Coverage(one.where, first, max(first, behind), lo, end, end, append_us)
 
     async def read(
         self,
@@ -168,6 +175,7 @@ class Tails:
             return TailRows(None, {}, {one.where: "TAIL_UNAVAILABLE" for one in ranges})
         coverage = {one.where: self._coverage(kind, one) for one in ranges}
         frames = [self._tables.rows(kind, part.where, part.first, part.next) for part in coverage.values()]
+        self._tables.meanwhile(kind)
         return TailRows(_matching(pl.concat(frames), predicate).select(columns) if frames else None, coverage)
 
     async def positions(
@@ -183,6 +191,10 @@ class Log:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.asked: list[str] = []
+        """Tables of which a partition with records was asked for."""
+        self.hold: threading.Event | None = None
+        """Reads wait for it."""
 
     def _times(self, pin: Pin, where: StreamPartition) -> list[int]:
         if self._tables.log_down:
@@ -192,6 +204,7 @@ class Log:
 
     def bounds(self, pin: Pin, where: StreamPartition) -> Bounds:
         topic = self._tables.lakes[RecordKind(pin.table)].log.topics[pin.topic_of(where)]
+        self.asked += [pin.table] if self._times(pin, where) else []
         return Bounds(topic.start[where.partition], len(self._times(pin, where)))
 
     def offset_after(self, pin: Pin, where: StreamPartition, instant_us: int) -> int:
@@ -199,6 +212,8 @@ class Log:
         return next((at for at in range(bounds.start, bounds.end) if times[at] > instant_us), bounds.end)
 
     def read(self, pin: Pin, where: StreamPartition, end: int, cancelled: threading.Event) -> pl.DataFrame:
+        if self.hold is not None:
+            assert self.hold.wait(20)
         return self._tables.rows(RecordKind(pin.table), where, start_of(pin, where), end)
 
 

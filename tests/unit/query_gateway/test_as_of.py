@@ -230,6 +230,22 @@ def test_the_same_cursor_gives_the_same_quotes_later(tables):
     assert joined(tables, 0, 10, consistency=AtCursor(header.cursor))[1] == rows == [(5, 0)]
 
 
+def test_quotes_that_come_while_older_ones_are_looked_for_are_not_in_the_answer(tables):
+    """One E for all of an answer, however often the tail is asked."""
+    happen(tables, TRADES, 2 * HOUR_US)
+    happen(tables, QUOTES, 1)
+
+    def come(kind):
+        if kind is QUOTES:
+            happen(tables, QUOTES, 2 * HOUR_US - 1_000)
+
+    tables.meanwhile = come
+    header, rows = joined(tables, 2 * HOUR_US, 3 * HOUR_US)
+    assert rows == [(2 * HOUR_US, 1)]
+    where = tables.place(QUOTES, "AAA")
+    assert header.tables[1].end[where] == 1
+
+
 def test_offsets_that_were_written_are_those_of_trades(tables):
     """Quotes have other offsets: to wait for these would be to wait for ever."""
     happen(tables, QUOTES, 0)

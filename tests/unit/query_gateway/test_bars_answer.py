@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.finality import Event
-from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion, Latest
+from seamark.query_gateway.question import AsKnownAt, AtCursor, AtSnapshot, BarsQuestion, Latest
 from unit.query_gateway.rows import instant
 from unit.query_gateway.settling import by_definition, steps_of
 from unit.query_gateway.tables import NOW_US, Tables
@@ -226,6 +226,19 @@ def test_what_was_known_then_has_the_states_of_then(market):
     assert states(bars) == ["final", "final"]
 
 
+def test_a_bar_is_not_final_before_all_that_the_legs_meant_is_in_the_answer(market):
+    market.trade("AAA", NOW_US)
+    market.tables.commit(TRADES)
+    market.tables.pin()
+    snapshot = market.tables.lakes[TRADES].head
+    market.trade("AAA", NOW_US + 1)
+    market.tables.now_us += 4 * SECOND
+    market.say("PROGRESS", venue_us=NOW_US + 4 * SECOND)
+    _, bars = market.bars(consistency=AtSnapshot(snapshot))
+    assert [(bar[2], bar[3]) for bar in bars] == [(1, "provisional")]
+    assert [(bar[2], bar[3]) for bar in market.bars()[1]] == [(2, "final")]
+
+
 def test_the_shard_of_a_symbol_is_known_from_sessions_that_began_long_ago(market):
     market.say("SESSION_OPENED", shard=0, symbols=("BBB",))
     market.say("SESSION_OPENED", shard=1, symbols=("AAA",))
@@ -271,16 +284,42 @@ def test_a_bar_whose_rows_may_be_missing_is_not_final(market):
     assert states(market.bars()[1]) == ["final", "revised", "provisional"]
 
 
-def test_events_that_were_missing_are_folded_when_they_come(market):
-    market.say("SESSION_OPENED")
+def test_a_bar_of_which_the_first_rows_are_missing_is_not_final(market):
     market.trade("AAA", NOW_US)
+    market.trade("AAA", NOW_US + 1)
     market.tables.now_us += 4 * SECOND
     market.say("PROGRESS", venue_us=NOW_US + 4 * SECOND)
-    market.tables.tail_down, market.tables.log_down = {EVENTS}, True
-    header, bars = market.bars()
-    assert (header.exact, states(bars)) == (False, ["provisional"])
-    market.tables.tail_down, market.tables.log_down = set(), False
     assert states(market.bars()[1]) == ["final"]
+    market.tables.tail_lo[TRADES], market.tables.log_down = 1, True
+    header, bars = market.bars()
+    assert (header.exact, [bar[2:] for bar in bars]) == (False, [(1, "provisional")])
+
+
+def test_events_that_were_missing_are_folded_when_they_come(market):
+    """Without the slow leg's word all looks settled."""
+    market.trade("AAA", NOW_US)
+    market.tables.now_us += 4 * SECOND
+    market.say("PROGRESS", "b", venue_us=NOW_US)
+    market.say("PROGRESS", "a", venue_us=NOW_US + 4 * SECOND)
+    market.tables.tail_lo[EVENTS], market.tables.log_down = 1, True
+    header, bars = market.bars()
+    assert (header.exact, states(bars)) == (False, ["final"])
+    market.tables.log_down = False
+    header, bars = market.bars()
+    assert (header.exact, states(bars)) == (True, ["provisional"])
+
+
+def test_bars_of_an_earlier_time_look_at_earlier_events(market):
+    expected = settled_market(market)
+    market.tables.now_us += 7_200 * SECOND
+    start = market.tables.now_us
+    market.trade("AAA", start)
+    market.say("SESSION_OPENED", session=2)
+    market.say("PROGRESS", session=2, venue_us=start)
+    recent = {"from_us": start, "to_us": start + SECOND}
+    assert states(market.bars(**recent)[1]) == ["provisional"]
+    assert states(market.bars()[1]) == [*expected[:2], "final"]
+    assert states(market.bars(**recent)[1]) == ["provisional"]
 
 
 def test_a_market_without_trades_or_events_has_no_bars(market):

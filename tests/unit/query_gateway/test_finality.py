@@ -141,16 +141,23 @@ def test_a_session_that_opens_takes_its_legs_place():
 
 
 def test_an_event_told_twice_counts_once():
-    events = [
-        opened(0),
-        progress(1, SECOND),
+    events = [opened(0), progress(1, SECOND), progress(2, 9 * SECOND), progress(3, SECOND), opened(4)]
+    assert frontier_of(*events, progress(5, 9 * SECOND, "b")).settled(7 * SECOND) is not None
+    assert frontier_of(*events, closed(5), opened(6), progress(7, 30 * SECOND)).settled(20 * SECOND) is None
+    slow = [
+        progress(1, SECOND, "b"),
         progress(2, 9 * SECOND),
-        progress(3, SECOND),
-        opened(4),
-        closed(5),
+        progress(3, 9 * SECOND, "b"),
+        progress(4, SECOND, "b"),
     ]
-    assert frontier_of(*events[:5], progress(6, 10 * SECOND)).settled(8 * SECOND) is not None
-    assert frontier_of(*events, opened(6), progress(7, 30 * SECOND)).settled(20 * SECOND) is None
+    assert frontier_of(*slow[:2], slow[3], slow[2], slow[3]).settled(7 * SECOND) is not None
+    assert frontier_of(slow[0], slow[2], slow[3], slow[1]).settled(7 * SECOND) is not None
+
+
+def test_of_sessions_whose_openings_are_not_seen_the_one_heard_last_stands():
+    events = [progress(1, SECOND), progress(2, 9 * SECOND, session="2"), progress(3, 30 * SECOND)]
+    assert frontier_of(*events).settled(7 * SECOND) is not None
+    assert frontier_of(*events).settled(20 * SECOND) is None
 
 
 def test_nobody_live_settles_nothing():

@@ -18,7 +18,7 @@ GREATEST = 2**63 - 2
 LAW = settings(deadline=None)
 SYMBOLS = ["AAA", "AAB", "B", "", "é", "z\U0001f600", "ﬀ"]
 PLACES = st.tuples(st.integers(0, 2), st.integers(0, 3))
-ONE = st.fixed_dictionaries(
+HEAD = st.fixed_dictionaries(
     {
         "timestamp": st.sampled_from([-1, 0, 5, 5_000, 2**52]),
         "exchange": st.sampled_from(["binance", "kraken"]),
@@ -26,17 +26,19 @@ ONE = st.fixed_dictionaries(
         "symbol": st.sampled_from(SYMBOLS),
         "feed": st.sampled_from(["trade", "blockTrade"]),
         "id_epoch": st.integers(0, 2),
-        "source_sequence": st.none() | st.sampled_from([0, 1, 2, GREATEST]),
     }
 )
+SEQUENCE = st.none() | st.sampled_from([0, 1, 2, GREATEST])
 
 
 @st.composite
 def worlds(draw):
     """(rows as dictionaries with a position of their own, how they are dealt to frames)."""
-    rows = draw(st.lists(ONE, max_size=30))
-    taken = {}
-    for row in rows:
+    heads = draw(st.lists(HEAD, min_size=1, max_size=4))  # few, so that rows tie
+    rows, taken = [], {}
+    for _ in range(draw(st.integers(0, 30))):
+        row = draw(st.sampled_from(heads)) | {"source_sequence": draw(SEQUENCE)}
+        rows.append(row)
         stream, partition = draw(PLACES)
         offset = taken.get((stream, partition), draw(st.sampled_from([0, 2**40])))
         taken[stream, partition] = offset + 1

@@ -10,13 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamark.lake.checkpoint import ExcludedRange, StreamPartition
-from seamark.market.predicate import Predicate
+from seamark.market.order import total_order
+from seamark.market.predicate import Comparison, Predicate, filter_of
+from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import Gone, Stale, Unavailable
 from seamark.query_gateway.header import Missing
 from seamark.query_gateway.reading import Want
+from seamark.query_gateway.running import Call
 from unit.query_gateway.lake import KIND, TOPIC
+from unit.query_gateway.tables import Tables
 from unit.query_gateway.world import COLUMNS, NOW_US, World
 
+PRICE = filter_of(RecordKind.TRADES, "price", Comparison.GE, ("0",))
+BID = filter_of(RecordKind.QUOTES, "bid_price", Comparison.GE, ("0",))
 P0, P1 = StreamPartition(1, 0), StreamPartition(1, 1)
 SECOND = 1_000_000
 
@@ -133,6 +139,15 @@ def test_an_end_decided_beforehand_stays_while_the_tail_goes_on(world, monkeypat
     opened = world.open(Want(floor={P0: 12}))
     assert opened.end == {P0: 20, P1: 20}
     assert opened.freshness_ms == 0
+
+
+def test_what_cannot_be_judged_from_the_watermark_on_is_missing(world):
+    """Which records are rows depends on those before them: the log must reach back to H(S)."""
+    world.append_unseen(0, 5)
+    world.retire(15, 0)
+    opened = world.open(Want(floor={P0: 23}))
+    assert opened.header.missing == (Missing(P0, 20, 23, "LOG_GONE"),)
+    assert world.log.reads == []
 
 
 # lo > H
@@ -440,6 +455,14 @@ def test_as_known_at_needs_nobody_for_what_the_lake_has(timed):
     assert (rows, opened.header.missing) == (meant(5 * SECOND), ())
 
 
+def test_as_known_at_asks_nothing_behind_the_lake_that_is_too_late(timed):
+    """The log begins behind H(S), but all of it is later."""
+    timed.retire(15, 15)
+    timed.tail.down = {0, 1}
+    opened, rows = known_at(timed, 5 * SECOND)
+    assert (rows, opened.header.missing) == (meant(5 * SECOND), ())
+
+
 def test_as_known_at_without_kafka_and_tail_says_what_it_cannot_know(timed):
     timed.log.down, timed.tail.down = True, {0, 1}
     opened, rows = known_at(timed, 15 * SECOND)
@@ -482,6 +505,38 @@ def test_questions_at_once_share_one_read_of_the_log(world):
     for opened, symbol in zip(parts, ("AAA", "BBB"), strict=True):
         world.judge(opened, Predicate(symbols=(symbol,)))
     assert sorted(world.log.reads) == [(P0, 10, 20), (P1, 10, 20)]
+
+
+def test_tables_whose_streams_are_numbered_alike_are_read_apart():
+    tables = Tables()
+    hold = threading.Event()
+    tables.log.hold = hold
+    kinds = (RecordKind.TRADES, RecordKind.QUOTES)
+    for kind in kinds:
+        tables.append(kind, "AAA", symbol="AAA", timestamp=NOW_US)
+    tables.tail_down = set(kinds)
+
+    async def ask():
+        columns = total_order(KIND)
+        jobs = [
+            asyncio.create_task(
+                tables.opener.open(kind, Predicate(filters=(only,)), columns, Want(), Call("q", "test", "c"))
+            )
+            for kind, only in zip(kinds, (PRICE, BID), strict=True)
+        ]
+        while len(tables.log.asked) < 2:
+            await asyncio.sleep(0.001)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        hold.set()
+        return await asyncio.gather(*jobs)
+
+    try:
+        for opened in tables.run(ask()):
+            assert opened.header.missing == ()
+            assert sum(map(len, opened.tail)) == 1
+    finally:
+        tables.runner.close()
 
 
 def test_one_who_leaves_does_not_stop_the_read_of_the_others(world):

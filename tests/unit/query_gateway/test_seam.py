@@ -309,7 +309,16 @@ def test_as_known_at_has_what_was_appended_until_then_or_says_that_it_cannot_kno
         assert not unknown
         if log_start == 0:
             assert end[OPEN] == len(meant)
+        if running(committed) > instant:
+            assert end[OPEN] <= committed  # nothing is asked of tail and log that cannot be meant
     assert all(gone.next is None and gone.where == OPEN for gone in unknown)
+
+
+@pytest.mark.parametrize(("instant", "sure"), [(6, True), (7, False), (8, False)])
+def test_a_later_record_may_be_stamped_like_the_last_one_seen(instant, sure):
+    pin = pin_of({OPEN: 3}, {2: stream(2, 1, (0,))}, append_us={OPEN: 5})
+    end, unknown = end_at(pin, instant, {}, {OPEN: Coverage(OPEN, 3, 9, 0, 9, 9, 7)})
+    assert (end, unknown) == ({OPEN: 9}, [] if sure else [Missing(OPEN, 9, None, "LOG_UNAVAILABLE")])
 
 
 def test_as_known_at_takes_all_of_closed_streams_by_the_rows_append_times():

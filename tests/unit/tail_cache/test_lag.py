@@ -5,11 +5,13 @@ import math
 import pytest
 
 from seamark.lake.checkpoint import Checkpoint
+from seamark.stream.log import TopicPartition
 from seamark.tail_cache.blocks import resident
-from seamark.tail_cache.lag import lag_of
+from seamark.tail_cache.lag import LagExport, lag_of
 from seamark.tail_cache.partition import PartitionTail
 from seamark.tail_cache.writers import Processed, tiers_of
 from unit.tail_cache.observed import TOPIC, WHERE, between
+from unit.tail_cache.world import World
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -83,3 +85,52 @@ def test_metadata_of_another_form_says_nothing(text):
 
 def test_the_writers_metadata_is_understood():
     assert tiers_of('{"admitted_tiers":[1,2,3]}') == ALL
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path / "spill")
+
+
+def series(world, name):
+    [family] = [family for family in world.registry.collect() if family.name == f"seamark_tail_{name}"]
+    return {tuple(sample.labels.values()): sample.value for sample in family.samples}
+
+
+def test_every_partition_held_has_its_series_and_they_go_with_it(world):
+    export = LagExport(
+        world.metrics,
+        world.store,
+        [world.follower],
+        lambda: {TopicPartition(world.topic, 0): Processed(2, ALL)},
+    )
+    world.send("AAA", 5)
+    world.settle()
+    export.export()
+    first, second = ("trades", "1", "0", "1"), ("trades", "1", "1", "1")
+    assert series(world, "end_offset") == {first: 5, second: 0}
+    assert series(world, "high_offset") == {first: 5, second: 0}
+    assert series(world, "processed_offset")[first] == 2
+    assert math.isnan(series(world, "processed_offset")[second])
+    assert series(world, "committed_age_seconds")[second] == 0
+    assert series(world, "committed_age_seconds")[first] > 0
+    assert series(world, "rows")[("trades",)] == 5
+    world.tail.drop(world.kind, world.view(0).where)
+    export.export()
+    assert series(world, "end_offset") == {second: 0}
+    assert series(world, "rows")[("trades",)] == 0
+
+
+def test_a_partition_that_cannot_be_read_shows_as_such(world):
+    export = LagExport(
+        world.metrics,
+        world.store,
+        [world.follower],
+        lambda: {TopicPartition(world.topic, 0): Processed(2, ALL)},
+    )
+    world.send("AAA", 5)
+    world.commit()
+    world.log.truncate(TopicPartition(world.topic, 0), 2)
+    world.settle()
+    export.export()
+    assert series(world, "reading") == {("trades", "1", "0", "1"): 0, ("trades", "1", "1", "1"): 1}

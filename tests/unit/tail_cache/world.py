@@ -146,7 +146,8 @@ class World:
         self.spill = SpillFolder(self.folder)
         self.store = Store(self.spill, self.memory_bytes)
         self.feed = MemoryFeed(self.log)
-        self.metrics = TailMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        self.metrics = TailMetrics(self.registry)
         self.tail = Tail(self.feed, self.store, self.metrics, {self.kind: Decoder(self.kind)}, lambda: None)
         self.follower = Follower(
             self.kind,

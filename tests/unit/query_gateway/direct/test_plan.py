@@ -23,13 +23,12 @@ INSTANTS = st.none() | st.integers(-(10**6), 3 * 10**6).map(lambda at: 1_723_161
 
 def plan(groups, predicate=Predicate(), kind=RecordKind.TRADES) -> Plan:
     frame = pl.DataFrame(
-        [(*one, "f", 1) for one in groups],
+        [(*one, "f") for one in groups],
         schema={
             "timestamp_min": pl.Int64,
             "timestamp_max": pl.Int64,
             "rows": pl.Int64,
             "path": pl.String,
-            "bytes": pl.Int64,
         },
         orient="row",
     )

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+
+from prometheus_client import Gauge
 
 from seamark.lake.checkpoint import StreamPartition
 from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
+from seamark.stream.log import TopicPartition
 from seamark.tail_cache.follow import Follower
 from seamark.tail_cache.partition import PartitionTail
 from seamark.tail_cache.spill import Spilled
 from seamark.tail_cache.store import Store
-from seamark.tail_cache.writers import Processed, WritersGroup
+from seamark.tail_cache.writers import Processed
 from seamark.telemetry.metrics import TailMetrics
+
+Place = tuple[str, str, str, str]
+"""Labels: table, stream, partition, tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,57 +62,66 @@ class LagExport:
     """Sets the gauges. Called in the tail's thread, which alone sees append times."""
 
     def __init__(
-        self, metrics: TailMetrics, store: Store, followers: Sequence[Follower], writers: WritersGroup
+        self,
+        metrics: TailMetrics,
+        store: Store,
+        followers: Sequence[Follower],
+        processed: Callable[[], Mapping[TopicPartition, Processed]],
     ) -> None:
+        """`processed`: what the writers' group said last."""
         self._metrics = metrics
         self._store = store
         self._followers = {follower.kind: follower for follower in followers}
-        self._writers = writers
-        self._labels: set[tuple[str, ...]] = set()
+        self._processed = processed
+        self._shown: dict[Gauge, Set[Place]] = {}
         self._tiers: dict[tuple[RecordKind, StreamPartition], int] = {}
 
     def export(self) -> None:
         """Say how things are now."""
-        metrics = self._metrics
-        now_us = time.time_ns() // 1000
-        processed = self._writers.processed
-        labels = set[tuple[str, ...]]()
-        rows = dict.fromkeys(RecordKind, 0)
-        memory = dict.fromkeys(RecordKind, 0)
-        spilled = dict.fromkeys(RecordKind, 0)
+        series: dict[Gauge, dict[Place, float]] = {gauge: {} for gauge in self._metrics.by_partition}
+        now_us, processed = time.time_ns() // 1000, self._processed()
         for kind, tail in self._store:
             tier = self._tier(kind, tail.where)
-            place = (kind.value, str(tail.where.stream_id), str(tail.where.partition), str(tier))
-            labels.add(place)
             lag = lag_of(tail, processed.get(tail.topic), tier, now_us)
-            for gauge, value in (
-                (metrics.end_offset, max(tail.end, tail.hi)),
-                (metrics.checkpoint_offset, tail.committed.next),
-                (metrics.processed_offset, lag.processed_offset),
-                (metrics.committed_age_seconds, lag.committed_age_seconds),
-                (metrics.processed_age_seconds, lag.processed_age_seconds),
-                (metrics.admitted, lag.admitted),
-                (metrics.low_offset, tail.lo),
-                (metrics.high_offset, tail.hi),
-                (metrics.reading, float(tail.stopped is None)),
-            ):
+            place = (kind.value, str(tail.where.stream_id), str(tail.where.partition), str(tier))
+            for gauge, value in self._of_partition(tail, lag):
+                series[gauge][place] = value
+        for kind, follower in self._followers.items():
+            for where in follower.refused.keys() - self._store.of(kind).keys():
+                place = (kind.value, str(where.stream_id), str(where.partition), str(self._tier(kind, where)))
+                series[self._metrics.reading][place] = 0.0
+        for gauge, now in series.items():
+            for place, value in now.items():
                 gauge.labels(*place).set(value)
-            for block in tail.blocks:
-                rows[kind] += block.rows.count
-                memory[kind] += block.rows.memory_bytes
-                spilled[kind] += block.rows.file_bytes if isinstance(block.rows, Spilled) else 0
-        for kind in RecordKind:
-            metrics.rows.labels(kind.value).set(rows[kind])
-            metrics.memory_bytes.labels(kind.value).set(memory[kind])
-            metrics.spilled_bytes.labels(kind.value).set(spilled[kind])
-            loaded_at = self._followers[kind].loaded_at
-            if loaded_at is not None:
-                metrics.catalog_age_seconds.labels(kind.value).set(time.monotonic() - loaded_at)
-        # Series of partitions that are held no more would stand still for ever.
-        for gone in self._labels - labels:
-            for gauge in metrics.by_partition:
+            # Series of partitions that are held no more would stand still for ever.
+            for gone in self._shown.get(gauge, set()) - now.keys():
                 gauge.remove(*gone)
-        self._labels = labels
+            self._shown[gauge] = now.keys()
+        for kind in RecordKind:
+            self._of_table(kind)
+
+    def _of_partition(self, tail: PartitionTail, lag: Lag) -> Sequence[tuple[Gauge, float]]:
+        metrics = self._metrics
+        return (
+            (metrics.end_offset, max(tail.end, tail.hi)),
+            (metrics.checkpoint_offset, tail.committed.next),
+            (metrics.processed_offset, lag.processed_offset),
+            (metrics.committed_age_seconds, lag.committed_age_seconds),
+            (metrics.processed_age_seconds, lag.processed_age_seconds),
+            (metrics.admitted, lag.admitted),
+            (metrics.low_offset, tail.lo),
+            (metrics.high_offset, tail.hi),
+            (metrics.reading, float(tail.stopped is None)),
+        )
+
+    def _of_table(self, kind: RecordKind) -> None:
+        rows = [block.rows for tail in self._store.of(kind).values() for block in tail.blocks]
+        self._metrics.rows.labels(kind.value).set(sum(one.count for one in rows))
+        self._metrics.memory_bytes.labels(kind.value).set(sum(one.memory_bytes for one in rows))
+        spilled = sum(one.file_bytes for one in rows if isinstance(one, Spilled))
+        self._metrics.spilled_bytes.labels(kind.value).set(spilled)
+        if kind in self._followers and (loaded_at := self._followers[kind].loaded_at) is not None:
+            self._metrics.catalog_age_seconds.labels(kind.value).set(time.monotonic() - loaded_at)
 
     def _tier(self, kind: RecordKind, where: StreamPartition) -> int:
         if (kind, where) not in self._tiers:

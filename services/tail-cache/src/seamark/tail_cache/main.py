@@ -98,7 +98,7 @@ async def run(settings: TailSettings) -> None:
     ]
     identity = TopicIdentity(cluster, followers, tail, store)
     writers = WritersGroup(settings.kafka_bootstrap, settings.consumer_group, store)
-    tail.each_second(LagExport(metrics, store, followers, writers).export)
+    tail.each_second(LagExport(metrics, store, followers, lambda: writers.processed).export)
     service = TailService(store, arrivals, metrics, settings)
     address = f"{settings.grpc_host}:{settings.grpc_port}"
     add_service = partial(tail_pb2_grpc.add_TailServiceServicer_to_server, service)

@@ -1,8 +1,8 @@
 """Which files and row groups may hold a matching row, by the least and greatest values of their columns. Pure.
 
-Bounds stand in frames with `<column>_min` and `<column>_max`, of the tracked columns: text as
-text, all else as the integer it is stored as. A null bound is unknown and keeps its row; a bound may be
-wider than the values (Iceberg cuts long text), never narrower.
+Both are pieces: a row of a frame with `<column>_min` and `<column>_max` of the tracked columns, text
+as text, all else as the integer it is stored as. A null bound is unknown and keeps its piece; a bound
+may be wider than the values (Iceberg cuts long text), never narrower.
 """
 
 from __future__ import annotations
@@ -32,19 +32,25 @@ def tracked(kind: RecordKind) -> dict[str, pl.DataType]:
     return {name: dtype for name, dtype in _TRACKED.items() if name in names}
 
 
-def bounds_schema(kind: RecordKind) -> dict[str, pl.DataType]:
-    """Columns of a frame of bounds."""
-    return {f"{name}_{end}": dtype for name, dtype in tracked(kind).items() for end in ("min", "max")}
+def piece_schema(kind: RecordKind) -> dict[str, pl.DataType]:
+    """Columns of a frame of pieces. `sizes`: stored bytes of each column of the table, in its order."""
+    return {
+        "path": pl.String(),
+        "size_bytes": pl.Int64(),
+        "rows": pl.Int64(),
+        "sizes": pl.Array(pl.Int64, len(row_schema(kind).names)),
+        **{f"{name}_{end}": dtype for name, dtype in tracked(kind).items() for end in ("min", "max")},
+    }
 
 
 def may_match(predicate: Predicate, kind: RecordKind) -> pl.Expr:
-    """True for bounds between which a row of `predicate` may lie."""
+    """True for pieces in which a row of `predicate` may lie."""
     known = tracked(kind)
     return _all((one for column, one in _conditions(predicate) if column in known), unknown=True)
 
 
 def may_lie(window: Window, below: Mapping[StreamPartition, int] | None) -> pl.Expr:
-    """True for bounds between which a row of the window, and below the vector, may lie."""
+    """True for pieces in which a row of the window, and below the vector, may lie."""
     conditions = [condition for _, condition in _range("timestamp", window.from_us, window.to_us)]
     if below is not None:
         conditions.append(pl.col("kafka_offset_min") < max(below.values(), default=0))
@@ -52,7 +58,7 @@ def may_lie(window: Window, below: Mapping[StreamPartition, int] | None) -> pl.E
 
 
 def surely_matches(predicate: Predicate, window: Window, kind: RecordKind) -> pl.Expr:
-    """True for bounds between which every row is one of `predicate` and of the window."""
+    """True for pieces in which every row is one of `predicate` and of the window."""
     conditions = [
         *_inside(predicate.clock.value, predicate.from_us, predicate.to_us),
         *_inside("timestamp", window.from_us, window.to_us),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import polars as pl
 from pyiceberg.table import Table
@@ -15,9 +14,6 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway.direct.datafile_cache import DataFiles
 from seamark.query_gateway.direct.decode import decode
 from seamark.query_gateway.direct.lru import Lru
-
-_Columns: TypeAlias = dict[str, pl.Series | None]
-"""Of one row group; None: not here yet."""
 
 _NEVER_ONE_VALUE = (pl.Decimal, pl.Datetime, pl.List)
 """Types not looked at: comparing them would take longer than it saves."""
@@ -51,7 +47,7 @@ class ColumnReader:
     def __init__(self, data: DataFiles, cache_bytes: int, pool: Executor) -> None:
         """`cache_bytes`: of decoded columns."""
         self._data = data
-        self._kept: Lru[tuple[str, int, str], pl.Series] = Lru(cache_bytes)
+        self._kept: Lru[tuple[str, int], pl.DataFrame] = Lru(cache_bytes)
         self._pool = pool
 
     def begin(
@@ -64,44 +60,64 @@ class ColumnReader:
         Raises (the call):
             SnapshotGone, DirectReadRefused, CatalogUnavailable
         """
-        held: list[_Columns] = [
-            {name: self._column(part, group, name) for name in group.columns} for group in part.groups
+        kept = [self._kept.get((part.path, group.number)) for group in part.groups]
+        lacking = [
+            group.columns if frame is None else _without(group.columns, frame.columns)
+            for group, frame in zip(part.groups, kept, strict=True)
         ]
-        if all(series is not None for found in held for series in found.values()):
-            return lambda: _frames(held)
-        return self._pool.submit(self._read, kind, table, part, held, cancelled).result
-
-    def _column(self, part: Part, group: Group, name: str) -> pl.Series | None:
-        kept = self._kept.get((part.path, group.number, name))
-        return kept.new_from_index(0, group.rows) if kept is not None and len(kept) == 1 else kept
-
-    def _keep(self, part: Part, group: Group, series: pl.Series) -> None:
-        # Of the columns of one symbol in one file, half hold a single value.
-        if len(series) > 1 and series.dtype not in _NEVER_ONE_VALUE and series.eq_missing(series[0]).all():
-            series = series.gather([0])  # a copy: a slice would hold them all
-        self._kept.put((part.path, group.number, series.name), series, int(series.estimated_size()))
+        if any(lacking):
+            return self._pool.submit(self._read, kind, table, part, kept, lacking, cancelled).result
+        found = [
+            _selected(frame, group)
+            for frame, group in zip(kept, part.groups, strict=True)
+            if frame is not None
+        ]
+        return lambda: found
 
     def _read(
-        self, kind: RecordKind, table: Table, part: Part, held: list[_Columns], cancelled: threading.Event
+        self,
+        kind: RecordKind,
+        table: Table,
+        part: Part,
+        kept: Sequence[pl.DataFrame | None],
+        lacking: Sequence[Sequence[str]],
+        cancelled: threading.Event,
     ) -> list[pl.DataFrame]:
         if cancelled.is_set():
             return []
-        lacking = [
-            (group, found, names)
-            for group, found in zip(part.groups, held, strict=True)
-            if (names := [name for name, series in found.items() if series is None])
-        ]
+        wanted = [(group.number, names) for group, names in zip(part.groups, lacking, strict=True)]
         footer = self._data.footer(kind, table, part.path, part.size_bytes)
-        ranges = [one for group, _, names in lacking for one in footer.ranges(group.number, names)]
+        ranges = [one for number, names in wanted for one in footer.ranges(number, names)]
         source = self._data.source(table, footer, ranges)
-        decoded = decode(source, footer, kind, [(group.number, names) for group, _, names in lacking])
-        for (group, found, _), columns in zip(lacking, decoded, strict=True):
-            for series in columns:
-                found[series.name] = series
-                if group.keep:
-                    self._keep(part, group, series)
-        return _frames(held)
+        frames = []
+        for group, before, columns in zip(
+            part.groups, kept, decode(source, footer, kind, wanted), strict=True
+        ):
+            frame = _compact(pl.DataFrame(columns))
+            if before is not None:
+                frame = pl.concat([before, frame], how="horizontal")
+            if group.keep:
+                self._kept.put((part.path, group.number), frame, int(frame.estimated_size()))
+            frames.append(_selected(frame, group))
+        return frames
 
 
-def _frames(held: Sequence[_Columns]) -> list[pl.DataFrame]:
-    return [pl.DataFrame([*found.values()]) for found in held]
+def _without(names: Sequence[str], held: Collection[str]) -> list[str]:
+    return [name for name in names if name not in held]
+
+
+def _selected(frame: pl.DataFrame, group: Group) -> pl.DataFrame:
+    """A copy of the columns: what is done to it does not spread out the one value that a kept column holds."""
+    return frame[group.columns]
+
+
+def _compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """Columns of one value hold it once: half of those of one symbol in one file."""
+    if not len(frame):
+        return frame
+    single = [
+        pl.lit(series[0], series.dtype).alias(series.name)
+        for series in frame
+        if series.dtype not in _NEVER_ONE_VALUE and series.eq_missing(series[0]).all()
+    ]
+    return frame.with_columns(single)

@@ -44,7 +44,7 @@ def decode(
             metadata=footer.metadata,
             read_dictionary=[found for name, found in footer.names.items() if name in _REPEATING],
         )
-    decoded = []
+    decoded: list[list[pl.Series]] = []
     for group, columns in wanted:
         present = [footer.names[name] for name in columns if name in footer.names]
         with reading(footer.path):

@@ -14,8 +14,8 @@ from pyiceberg.manifest import ManifestFile, read_manifest_list
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
-from seamark.market.schema import RecordKind
-from seamark.query_gateway.direct.bounds import bounds_schema, tracked
+from seamark.market.schema import RecordKind, row_schema
+from seamark.query_gateway.direct.bounds import piece_schema, tracked
 from seamark.query_gateway.direct.errors import DirectReadRefused
 from seamark.query_gateway.direct.lru import Lru
 from seamark.query_gateway.direct.store import Stores, reading
@@ -30,7 +30,7 @@ _NUMBER_BYTES = 8
 
 
 class LiveFiles:
-    """Frames of live files: path, size_bytes, rows, column_sizes (field id, stored bytes), bounds."""
+    """Frames of live files, as pieces."""
 
     def __init__(self, stores: Stores, cache_bytes: int) -> None:
         """`cache_bytes`: of manifests, and as much again of snapshots."""
@@ -47,12 +47,12 @@ class LiveFiles:
             CatalogUnavailable: the store does not answer.
         """
         if snapshot_id is None:
-            return pl.DataFrame(schema=_schema(kind))
+            return pl.DataFrame(schema=piece_schema(kind))
         key = (str(table.metadata.table_uuid), snapshot_id)
         frame = self._snapshots.get(key)
         if frame is None:
             frames = [self._manifest(kind, table, one) for one in self._manifest_list(table, snapshot_id)]
-            frame = pl.concat([pl.DataFrame(schema=_schema(kind)), *frames])
+            frame = pl.concat([pl.DataFrame(schema=piece_schema(kind)), *frames])
             self._snapshots.put(key, frame, int(frame.estimated_size()))
         return frame
 
@@ -75,21 +75,12 @@ class LiveFiles:
         return frame
 
 
-def _schema(kind: RecordKind) -> dict[str, pl.DataType]:
-    return {
-        "path": pl.String(),
-        "size_bytes": pl.Int64(),
-        "rows": pl.Int64(),
-        "column_sizes": pl.List(pl.Struct({"key": pl.Int32(), "value": pl.Int64()})),
-        **bounds_schema(kind),
-    }
-
-
 def _frame(kind: RecordKind, schema: Schema, path: str, entries: pl.DataFrame) -> pl.DataFrame:
     files = entries.filter(pl.col("status") != _DELETED)["data_file"].struct.unnest()
     if (files["content"] != _DATA).any():
         raise DirectReadRefused(f"manifest {path} names delete files, which only a whole engine reads")
     ids = {field.name: field.field_id for field in schema.fields}
+    sizes = [_size(schema, name) for name in row_schema(kind).names]
     bounds = [
         _bound(f"{side}_bounds", ids.get(name, -1), dtype).alias(f"{name}_{end}")
         for name, dtype in tracked(kind).items()
@@ -99,9 +90,17 @@ def _frame(kind: RecordKind, schema: Schema, path: str, entries: pl.DataFrame) -
         pl.col("file_path").alias("path"),
         pl.col("file_size_in_bytes").alias("size_bytes"),
         pl.col("record_count").alias("rows"),
-        "column_sizes",
+        pl.concat_arr(sizes).alias("sizes"),
         *bounds,
-    ).cast(_schema(kind))  # type: ignore[arg-type]
+    ).cast(piece_schema(kind))  # type: ignore[arg-type]
+
+
+def _size(schema: Schema, column: str) -> pl.Expr:
+    # Iceberg keeps sizes by the innermost fields.
+    ids = [at for at in schema.field_ids if str(schema.find_column_name(at)).partition(".")[0] == column]
+    element = pl.element().struct
+    own = pl.col("column_sizes").list.eval(element.field("value").filter(element.field("key").is_in(ids)))
+    return own.list.sum().fill_null(0)
 
 
 def _bound(side: str, field_id: int, dtype: pl.DataType) -> pl.Expr:

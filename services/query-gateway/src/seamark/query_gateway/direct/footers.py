@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 
 from seamark.market.schema import RecordKind, row_schema
-from seamark.query_gateway.direct.bounds import bounds_schema, tracked
+from seamark.query_gateway.direct.bounds import piece_schema, tracked
 from seamark.query_gateway.direct.errors import DirectReadRefused
 from seamark.query_gateway.direct.ranges import Range
 
@@ -31,7 +31,7 @@ class Footer:
     leaves: Mapping[str, tuple[int, ...]]
     """Numbers of a column's Parquet columns; a nested one has several."""
     groups: pl.DataFrame
-    """One row a row group: `path`, `group`, `rows`, bounds."""
+    """Row groups, as pieces, with their number as `group`."""
 
     def ranges(self, group: int, columns: Iterable[str]) -> list[Range]:
         """Where columns of a row group lie."""
@@ -59,7 +59,9 @@ def footer_of(
     for leaf in range(metadata.num_columns):
         of_root.setdefault(metadata.schema.column(leaf).path.partition(".")[0], []).append(leaf)
     leaves = {name: tuple(of_root[found]) for name, found in names.items()}
-    return Footer(path, size_bytes, metadata, names, leaves, _groups(kind, path, metadata, leaves))
+    return Footer(
+        path, size_bytes, metadata, names, leaves, _groups(kind, path, size_bytes, metadata, leaves)
+    )
 
 
 def _names(path: str, file: pa.Schema, schema: Schema, wanted: Iterable[str]) -> dict[str, str]:
@@ -76,15 +78,26 @@ def _names(path: str, file: pa.Schema, schema: Schema, wanted: Iterable[str]) ->
 
 
 def _groups(
-    kind: RecordKind, path: str, metadata: pq.FileMetaData, leaves: Mapping[str, tuple[int, ...]]
+    kind: RecordKind,
+    path: str,
+    size_bytes: int,
+    metadata: pq.FileMetaData,
+    leaves: Mapping[str, tuple[int, ...]],
 ) -> pl.DataFrame:
-    schema = {"path": pl.String(), "group": pl.Int32(), "rows": pl.Int64(), **bounds_schema(kind)}
+    schema = {"group": pl.Int32(), **piece_schema(kind)}
     columns: dict[str, list[Any]] = {name: [] for name in schema}
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        columns["path"].append(path)
         columns["group"].append(number)
+        columns["path"].append(path)
+        columns["size_bytes"].append(size_bytes)
         columns["rows"].append(group.num_rows)
+        columns["sizes"].append(
+            [
+                sum(group.column(leaf).total_compressed_size for leaf in leaves.get(name, ()))
+                for name in row_schema(kind).names
+            ]
+        )
         for name in tracked(kind):
             statistics = group.column(leaves[name][0]).statistics if name in leaves else None
             if statistics is None or not statistics.has_min_max:

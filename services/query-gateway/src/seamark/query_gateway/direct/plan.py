@@ -1,8 +1,8 @@
-"""What a read touches: row groups with their bounds. Pure."""
+"""What a read touches. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -10,11 +10,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from seamark.market.predicate import Clock, Predicate
-from seamark.market.schema import RecordKind
+from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.sources import HistoryEstimate, Window
 
 _DECODED_AT_MOST = 4
@@ -25,31 +24,33 @@ _Floats: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """Row groups of one snapshot that may hold matching rows."""
+    """Pieces of one snapshot that may hold matching rows."""
 
     kind: RecordKind
     table: Table
     predicate: Predicate
     columns: tuple[str, ...]
-    groups: pl.DataFrame
-    """`path`, `size_bytes`, `group`, `rows`, `bytes` (of the columns read), bounds."""
+    pieces: pl.DataFrame
     refined: bool
-    """Whether these are row groups; else they are files, without `group`, whose footers were not read."""
+    """Whether these are row groups; else they are files whose footers were not read."""
 
     @property
     def estimate(self) -> HistoryEstimate:
-        """Rows: at most. Bytes: as stored, of the columns read, in proportion to the rows of each file."""
+        """Rows: at most. Bytes: as stored, of the columns that are given or compared."""
+        places = {name: place for place, name in enumerate(row_schema(self.kind).names)}
+        read = [places[name] for name in {*self.columns, *self.predicate.columns}]
+        sizes = self.pieces["sizes"].to_numpy()
         return HistoryEstimate(
-            rows=int(self.groups["rows"].sum()),
-            bytes=int(self.groups["bytes"].sum()),
-            files=self.groups["path"].n_unique(),
+            rows=int(self.pieces["rows"].sum()),
+            bytes=int(sizes[:, read].sum()),
+            files=self.pieces["path"].n_unique(),
         )
 
     @property
     def time_bounds_us(self) -> tuple[int, int] | None:
         """Least and greatest `timestamp` there may be; None: no row, or unknown."""
-        least, greatest = self.groups["timestamp_min"], self.groups["timestamp_max"]
-        if not len(self.groups) or least.has_nulls() or greatest.has_nulls():
+        least, greatest = self.pieces["timestamp_min"], self.pieces["timestamp_max"]
+        if not len(self.pieces) or least.has_nulls() or greatest.has_nulls():
             return None
         return int(least.min()), int(greatest.max())  # type: ignore[arg-type]
 
@@ -60,7 +61,7 @@ class Plan:
         that touches it, so windows are never much shorter than the largest. Kinds in the order of the log have
         one window.
         """
-        known = self.groups.drop_nulls(["timestamp_min", "timestamp_max"])
+        known = self.pieces.drop_nulls(["timestamp_min", "timestamp_max"])
         if not self.kind.sequenced or known.is_empty():
             return [Window()]
         counts = known["rows"].to_numpy()
@@ -87,14 +88,3 @@ def _rows_before(first_us: _Integers, behind_us: _Integers, rows: _Integers) -> 
     change = np.bincount(at, weights=np.concatenate([rate, -rate]))
     passed = np.cumsum(change)[:-1] * np.diff(times)
     return times, np.concatenate([[0.0], np.cumsum(passed)])
-
-
-def bytes_read(schema: Schema, columns: Iterable[str]) -> pl.Expr:
-    """Stored bytes of these columns of a file; of a file without sizes, all of it."""
-    wanted = set(columns)
-    # Iceberg keeps sizes by the innermost fields.
-    ids = [at for at in schema.field_ids if schema.find_column_name(at).partition(".")[0] in wanted]  # type: ignore[union-attr]
-    element = pl.element().struct
-    sizes = pl.col("column_sizes").list.eval(element.field("value").filter(element.field("key").is_in(ids)))
-    total = sizes.list.sum()
-    return pl.when(total > 0).then(total).otherwise(pl.col("size_bytes"))

@@ -14,12 +14,12 @@ from pyiceberg.table import Table
 
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
-from seamark.query_gateway.direct.bounds import bounds_schema, may_lie, may_match, surely_matches
+from seamark.query_gateway.direct.bounds import may_lie, may_match, surely_matches
 from seamark.query_gateway.direct.columns import ColumnReader, Group, Part
 from seamark.query_gateway.direct.datafile_cache import DataFiles
 from seamark.query_gateway.direct.files import LiveFiles
 from seamark.query_gateway.direct.footers import Footer
-from seamark.query_gateway.direct.plan import Plan, bytes_read
+from seamark.query_gateway.direct.plan import Plan
 from seamark.query_gateway.direct.store import Stores
 from seamark.query_gateway.merge import below as below_vector
 from seamark.query_gateway.merge import inside
@@ -92,19 +92,10 @@ class DirectReader:
         """
         kind, table = RecordKind(pin.table), pin.view.handle
         condition = may_match(predicate, kind)
-        names = dict.fromkeys([*columns, *predicate.columns])
-        files = (
-            self._files.of(kind, table, pin.snapshot_id)
-            .lazy()
-            .filter(condition)
-            .select(
-                "path", "size_bytes", "rows", *bounds_schema(kind), bytes=bytes_read(table.schema(), names)
-            )
-            .collect()
-        )
+        files = self._files.of(kind, table, pin.snapshot_id).filter(condition)
         refined = len(files) <= _MOST_FOOTERS
-        groups = self._row_groups(kind, table, files, condition) if refined else files
-        return Plan(kind, table, predicate, tuple(columns), groups, refined)
+        pieces = self._row_groups(kind, table, files, condition) if refined else files
+        return Plan(kind, table, predicate, tuple(columns), pieces, refined)
 
     def read(
         self, plan: HistoryPlan, window: Window, below: Vector | None, cancelled: threading.Event
@@ -159,17 +150,8 @@ class DirectReader:
 
         pairs = iter(files.select("path", "size_bytes").rows())
         frames = [footer.groups for _, footer in _ahead(begin, pairs, self._threads)]
-        if not frames:
-            return files.with_columns(group=pl.lit(0, pl.Int32))
-        share = pl.col("bytes") * pl.col("rows") // pl.col("file_rows")
-        of_file = files.lazy().select("path", "size_bytes", "bytes", file_rows="rows")
         return (
-            pl.concat(frames)
-            .lazy()
-            .filter(condition)
-            .join(of_file, on="path", maintain_order="left")
-            .with_columns(bytes=share)
-            .collect()
+            pl.concat(frames).filter(condition) if frames else files.with_columns(group=pl.lit(0, pl.Int32))
         )
 
     def _parts(
@@ -187,9 +169,9 @@ class DirectReader:
             again = again | (pl.col("timestamp_max") >= window.to_us)
         marks = {"sure": sure, "keep": again.fill_null(value=False)}
         if plan.refined:
-            yield from _packed(plan.groups.lazy().filter(lies).with_columns(**marks), plan.columns, compared)
+            yield from _packed(plan.pieces.lazy().filter(lies).with_columns(**marks), plan.columns, compared)
             return
-        for files in plan.groups.filter(lies).iter_slices(_FOOTERS_AT_ONCE):
+        for files in plan.pieces.filter(lies).iter_slices(_FOOTERS_AT_ONCE):
             groups = self._row_groups(plan.kind, plan.table, files, matches & lies)
             yield from _packed(groups.lazy().with_columns(**marks), plan.columns, compared)
 
