@@ -101,11 +101,7 @@ class Question:
         if len(set(self.columns)) != len(self.columns):
             raise Invalid("fields", f"fields were {', '.join(self.columns)}, must be named once each")
         _check_limit(self.limit)
-        if (
-            not self.kind.sequenced
-            and self.predicate.clock is Clock.RECEIVE
-            and self.kind is RecordKind.FEED_EVENTS
-        ):
+        if self.predicate.clock is Clock.RECEIVE and self.kind is RecordKind.FEED_EVENTS:
             raise Invalid("clock", "clock was receive, must be event: feed events have no receive time")
 
     @property

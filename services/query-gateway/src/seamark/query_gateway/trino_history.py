@@ -28,6 +28,8 @@ from seamark.query_gateway.sources import (
 from seamark.query_gateway.trino_sql import select
 
 _FETCH_ROWS = 50_000
+_INSTANT = "%Y-%m-%d %H:%M:%S%.6f UTC"
+"""How Trino writes an instant with microseconds in a session whose zone is UTC."""
 _GONE = ("ICEBERG_MISSING_METADATA", "ICEBERG_CANNOT_OPEN_SPLIT")
 
 
@@ -102,7 +104,8 @@ class TrinoHistory:
 def _column(field: pa.Field, values: Sequence[object]) -> pl.Series:
     arrow = field.type
     if pa.types.is_timestamp(arrow):
-        return pl.Series(field.name, values, pl.Int64).cast(pl.Datetime("us", "UTC"))
+        text = pl.Series(field.name, values, pl.String)
+        return text.str.to_datetime(_INSTANT, time_unit="us").dt.replace_time_zone("UTC")
     if pa.types.is_date(arrow):
         return pl.Series(field.name, values, pl.Int32).cast(pl.Date)
     if pa.types.is_decimal(arrow):

@@ -33,7 +33,7 @@ def select(
 ) -> Statement:
     """Rows of one snapshot. `table`: catalog.schema.table, from settings.
 
-    Times come as microseconds, decimals as text, lists as JSON text: nothing is left to the client's types.
+    Times and decimals come as text, lists as JSON text: nothing is left to the client's types.
     """
     schema = row_schema(kind)
     parts: list[str] = []
@@ -75,10 +75,7 @@ _TIME = "from_unixtime_nanos(CAST(? AS bigint) * 1000)"
 
 def _shown(name: str, arrow: pa.DataType) -> str:
     column = _quoted(name)
-    if pa.types.is_timestamp(arrow):
-        # The session's zone is UTC; a double, which to_unixtime gives, would round.
-        return f"CAST(date_diff('microsecond', TIMESTAMP '1970-01-01 00:00:00 UTC', {column}) AS bigint)"
-    if pa.types.is_decimal(arrow):
+    if pa.types.is_timestamp(arrow) or pa.types.is_decimal(arrow):
         return f"CAST({column} AS varchar)"
     if pa.types.is_nested(arrow):
         return f"json_format(CAST({column} AS json))"

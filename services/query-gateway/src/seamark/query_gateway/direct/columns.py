@@ -24,7 +24,6 @@ class Group:
     """A row group that is read."""
 
     number: int
-    rows: int
     columns: tuple[str, ...]
     sure: bool
     """Every row of it matches."""

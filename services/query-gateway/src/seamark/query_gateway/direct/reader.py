@@ -198,7 +198,7 @@ def _packed(groups: pl.LazyFrame, given: tuple[str, ...], compared: tuple[str, .
             yield Part(path, size_bytes, tuple(packed))
             packed, held = [], 0
         path, size_bytes = next_path, next_size
-        packed.append(Group(number, rows, given if sure else compared, sure, keep))
+        packed.append(Group(number, given if sure else compared, sure, keep))
         held += rows
     if packed:
         yield Part(path, size_bytes, tuple(packed))
