@@ -115,7 +115,7 @@ def test_a_killed_demo_takes_everything_with_it(
         )
     try:
         wait_until(
-            lambda: demo.poll() is not None or "the leg run" in log.read_text(), "everything runs", 120
+            lambda: demo.poll() is not None or "and leg run" in log.read_text(), "everything runs", 120
         )
         assert demo.poll() is None, log.read_text()
         busy = run(tmp_path / "run", "--seconds", "10")
