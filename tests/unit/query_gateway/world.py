@@ -329,3 +329,14 @@ class World:
         assert set(found) == expected
         for frame in opened.tail:
             assert frame.columns == list(COLUMNS)
+
+
+def crossing() -> World:
+    """Two partitions: 20 records each, ten of them committed and pinned, all of them in the tail."""
+    made = World()
+    for partition in (0, 1):
+        made.append(partition, 10, NOW_US - 60_000_000)
+        made.append(partition, 10)
+    made.commit(10, 10)
+    made.pin()
+    return made

@@ -330,6 +330,20 @@ def test_decoded_columns_are_kept_for_the_next_question(tmp_path, direct):
     assert_frame_equal(pl.concat(direct.read(plan, Window(), None, threading.Event())), first)
 
 
+def test_columns_asked_for_later_stand_beside_those_that_are_kept(tmp_path, direct):
+    table = FolderTable(tmp_path, TRADES)
+    changes = [{"source_sequence": n % 7, "symbol": "AB"[n % 2], "price": Decimal(n)} for n in range(20)]
+    table.append(rows(TRADES, *changes))
+    place = ("stream_id", "kafka_partition", "kafka_offset")
+    fresh = reader(cache_bytes=0)
+    for columns in ((*place, "price"), ("symbol", *place), (*place, "source_sequence", "price", "side"), ALL):
+        predicate = Predicate(symbols=("A",))
+        expected = found(fresh, table, predicate, columns)
+        assert_frame_equal(found(direct, table, predicate, columns), expected)
+        assert len(expected) == 10
+    fresh.close()
+
+
 def test_a_file_that_is_gone_is_a_snapshot_that_is_gone(tmp_path):
     table = FolderTable(tmp_path, TRADES)
     (file,) = table.append(rows(TRADES, {}))

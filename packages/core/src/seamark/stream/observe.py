@@ -19,7 +19,7 @@ from seamark.sequencing.state import PartitionState
 from seamark.stream.decode import Decoded, Decoder
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Run, TopicPartition
-from seamark.stream.rows import Positions, records_of
+from seamark.stream.rows import Positions, records_of, repeating_as_codes
 
 
 @dataclass(slots=True)
@@ -133,7 +133,8 @@ class Observer:
         What is done by column is done for all runs at once: a batch at the log's end has a few
         records of each of many partitions.
         """
-        rows, rejected = decoded.rows, [reject.index for reject in decoded.rejects]
+        rows = repeating_as_codes(decoded.rows)
+        rejected = [reject.index for reject in decoded.rejects]
         records = records_of(rows) if self._kind.sequenced and len(rows) else None
         accepted = np.ones(len(rows), dtype=np.bool_)
         epochs = np.zeros(len(rows), dtype=np.int32)
@@ -162,7 +163,7 @@ class Observer:
         for at, run in enumerate(runs):
             low, high = np.searchsorted(rejected, starts[at : at + 2])
             rejects = {reject.index - int(starts[at]): reject.reason for reject in decoded.rejects[low:high]}
-            mine = rows[kept[at] : kept[at + 1]]
+            mine = rows.slice(kept[at], kept[at + 1] - kept[at])
             counters = Counters(
                 written=len(mine),
                 duplicate=len(run.offsets) - len(mine) - len(rejects),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 import numpy.typing as npt
@@ -32,23 +33,32 @@ class Positions:
 
     def beside(self, rows: pl.DataFrame, epochs: Epochs | None) -> pl.DataFrame:
         """`rows` with kafka_offset, kafka_timestamp and id_epoch, in their buffered form."""
-        return rows.with_columns(
-            *(pl.col(name).cast(pl.Categorical) for name in _REPEATING if name in rows.columns),
-            kafka_offset=pl.Series(self.offsets),
-            kafka_timestamp=pl.Series(self.append_us).cast(pl.Datetime("us", "UTC")),
-            id_epoch=pl.lit(0, pl.Int32) if epochs is None else pl.Series(epochs),
+        added = (
+            pl.Series("kafka_offset", self.offsets),
+            pl.Series("kafka_timestamp", self.append_us).cast(pl.Datetime("us", "UTC")),
+            pl.Series("id_epoch", np.zeros(len(rows), np.int32) if epochs is None else epochs),
         )
+        return pl.DataFrame([*repeating_as_codes(rows).get_columns(), *added])
+
+
+def repeating_as_codes(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with text that repeats as Categorical."""
+    # Column by column: a query over all of them costs more than casting a few rows does.
+    return pl.DataFrame(
+        [
+            column.cast(pl.Categorical) if column.name in _REPEATING else column
+            for column in rows.get_columns()
+        ]
+    )
 
 
 def records_of(rows: pl.DataFrame) -> Records:
-    """What the fold looks at of decoded trades or quotes."""
-    head = rows.select(*_KEY[:3]).row(0)
-    one_feed = all(bool((rows[name] == value).all()) for name, value in zip(_KEY[:3], head, strict=True))
-    columns = [
-        rows[name].cast(pl.Categorical).to_physical().to_numpy() for name in (_KEY[3:] if one_feed else _KEY)
-    ]
-    global_codes = columns[0]
-    if not one_feed:
+    """What the fold looks at of decoded trades or quotes. There is at least one."""
+    texts = [rows[name].cast(pl.Categorical) for name in _KEY]
+    columns = [column.to_physical().to_numpy() for column in texts]
+    if all(bool((column == column[0]).all()) for column in columns[:3]):
+        global_codes = columns[3]
+    else:
         # By their codes, not by joined text: any character may stand in a name, a separator too.
         global_codes = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     present = np.zeros(int(global_codes.max()) + 1, dtype=np.bool_)
@@ -59,9 +69,9 @@ def records_of(rows: pl.DataFrame) -> Records:
     codes = local[global_codes]
     first_rows = np.zeros(len(distinct), dtype=np.int64)
     first_rows[codes[::-1]] = np.arange(len(rows))[::-1]
-    keys = tuple(SequenceKey(*row) for row in rows[first_rows].select(*_KEY).iter_rows())
+    names = [column.gather(first_rows).cast(pl.String).to_list() for column in texts]
     return Records(
-        keys,
+        tuple(starmap(SequenceKey, zip(*names, strict=True))),
         codes,
         rows["source_sequence"].to_numpy(),
         rows["timestamp"].to_physical().to_numpy(),

@@ -1,0 +1,109 @@
+"""One read of the log for all who want the same, and nobody waits for it beyond his time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from seamark.lake.checkpoint import StreamPartition
+from seamark.market.order import total_order
+from seamark.market.predicate import Comparison, Predicate, filter_of
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.reading import Want
+from seamark.query_gateway.running import Call
+from unit.query_gateway.lake import KIND
+from unit.query_gateway.tables import Tables
+from unit.query_gateway.world import COLUMNS, NOW_US, crossing
+
+PRICE = filter_of(RecordKind.TRADES, "price", Comparison.GE, ("0",))
+BID = filter_of(RecordKind.QUOTES, "bid_price", Comparison.GE, ("0",))
+P0, P1 = StreamPartition(1, 0), StreamPartition(1, 1)
+
+
+@pytest.fixture
+def world():
+    made = crossing()
+    yield made
+    made.loop.close()
+
+
+def test_questions_at_once_share_one_read_of_the_log(world):
+    world.tail.down = {0, 1}
+    world.log.hold = threading.Event()
+
+    async def ask():
+        jobs = [
+            asyncio.create_task(world.opener.open(KIND, predicate, COLUMNS, Want(), world.call()))
+            for predicate in (Predicate(), Predicate(symbols=("AAA",)), Predicate(symbols=("BBB",)))
+        ]
+        while not world.log.reads:
+            await asyncio.sleep(0.001)
+        world.log.hold.set()
+        return await asyncio.gather(*jobs)
+
+    whole, *parts = world.run(ask())
+    world.judge(whole)
+    for opened, symbol in zip(parts, ("AAA", "BBB"), strict=True):
+        world.judge(opened, Predicate(symbols=(symbol,)))
+    assert sorted(world.log.reads) == [(P0, 10, 20), (P1, 10, 20)]
+
+
+def test_tables_whose_streams_are_numbered_alike_are_read_apart():
+    tables = Tables()
+    hold = threading.Event()
+    tables.log.hold = hold
+    kinds = (RecordKind.TRADES, RecordKind.QUOTES)
+    for kind in kinds:
+        tables.append(kind, "AAA", symbol="AAA", timestamp=NOW_US)
+    tables.tail_down = set(kinds)
+
+    async def ask():
+        columns = total_order(KIND)
+        jobs = [
+            asyncio.create_task(
+                tables.opener.open(kind, Predicate(filters=(only,)), columns, Want(), Call("q", "test", "c"))
+            )
+            for kind, only in zip(kinds, (PRICE, BID), strict=True)
+        ]
+        while len(tables.log.asked) < 2:
+            await asyncio.sleep(0.001)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        hold.set()
+        return await asyncio.gather(*jobs)
+
+    try:
+        for opened in tables.run(ask()):
+            assert opened.header.missing == ()
+            assert sum(map(len, opened.tail)) == 1
+    finally:
+        tables.runner.close()
+
+
+def test_one_who_leaves_does_not_stop_the_read_of_the_others(world):
+    world.tail.down = {0, 1}
+    world.log.hold = threading.Event()
+
+    async def ask():
+        jobs = [
+            asyncio.create_task(world.opener.open(KIND, Predicate(), COLUMNS, Want(), world.call()))
+            for _ in range(2)
+        ]
+        while not world.log.reads:
+            await asyncio.sleep(0.001)
+        jobs[0].cancel()
+        world.log.hold.set()
+        return await jobs[1]
+
+    world.judge(world.run(ask()))
+
+
+def test_kafka_that_takes_too_long_leaves_the_range_missing(world):
+    world.tail.down = {0}
+    world.log.hold = threading.Event()
+    opened = world.open(seconds=0.6)
+    world.log.hold.set()
+    assert [(gone.where, gone.first) for gone in opened.header.missing] == [(P0, 10)]
+    assert opened.end == {P0: 10, P1: 20}
