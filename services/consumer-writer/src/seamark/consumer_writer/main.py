@@ -119,7 +119,7 @@ def run(settings: WriterSettings) -> None:
     cleanups = [StateCleanup(lake, store, settings.state_retention_seconds) for lake in lakes.values()]
     threading.Thread(
         target=_sweep,
-        args=(cleanups, settings.start_timeout_seconds, stop),
+        args=(cleanups, settings, stop),
         name="state-cleanup",
         daemon=True,
     ).start()
