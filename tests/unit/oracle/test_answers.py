@@ -98,6 +98,19 @@ def test_right_answers_of_every_form_pass(world: World) -> None:
     )
 
 
+def test_of_offsets_that_the_log_has_lost_nothing_is_asked(world: World) -> None:
+    rows = below(world)
+    world.log_start["trades"] = 30
+    verdict = judged(
+        world, Answer(rows), Answer([row for row in rows if row["kafka_offset"] >= 30]), Answer(rows[:-1])
+    )
+    failed = [check for check in verdict.checks if not check.passed]
+    assert [(check.subject, check.name) for check in failed] == [
+        ("answers", "no answer about trades lacks a row")
+    ]
+    assert failed[0].offending == 1
+
+
 def drop(answer: Answer, world: World) -> None:
     del answer.rows[5]
 

@@ -13,6 +13,7 @@ from seamark_oracle.columns import Inserter, create, lake_expression
 from seamark_oracle.contract import FEEDS, RECORDS, Field, Type
 from seamark_oracle.errors import OracleError
 from seamark_oracle.expectation import POSITION, Fate
+from seamark_oracle.extents import Extent
 from seamark_oracle.verdict import AnswerFigures, Check
 
 _AT = "stream_id, kafka_partition, kafka_offset"
@@ -37,9 +38,12 @@ class _Given:
 
 
 def judge_answers(
-    database: duckdb.DuckDBPyConnection, table: str, folder: Path
+    database: duckdb.DuckDBPyConnection, table: str, folder: Path, extents: Sequence[Extent]
 ) -> tuple[AnswerFigures, list[Check]]:
     """Judges the answers about `table` in `folder` against `expected_<table>`, which must cover them.
+
+    Of offsets that `extents` calls unproven nothing is asked: neither that rows are there nor that
+    they are not.
 
     `folder` holds answers.jsonl, one answer a line: `table`, `rows` (a Parquet file with all columns
     of the table), `symbols` (none: all), `from_us` and `to_us` (of the venue's time, or null), `end`
@@ -48,6 +52,7 @@ def judge_answers(
     Raises OracleError where an answer cannot be read.
     """
     given = _read(table, folder)
+    unproven = [(extent.where, gone.offsets) for extent in extents for gone in extent.unproven]
     if not given:
         return AnswerFigures(table, 0, 0, 0), []
     fields = (*POSITION, *RECORDS[table])
@@ -66,10 +71,18 @@ def judge_answers(
             for symbol in answer.symbols or ("",):
                 of_symbols.add((number, symbol))
             for where, end in answer.end.items():
-                for first, last in _covered(where, end, answer.missing):
-                    of_ends.add((number, *map(int, where.split(".")), first, last))
+                place = tuple(map(int, where.split(".")))
+                out = [(gone["from"], gone["to"]) for gone in answer.missing if gone["partition"] == where]
+                out += [(offsets.start, offsets.stop) for at, offsets in unproven if tuple(at) == place]
+                for first, last in _covered(end, out):
+                    of_ends.add((number, *place, first, last))
     for first in range(0, len(given), _FILES_AT_ONCE):
         _load(database, rows, fields, first, given[first : first + _FILES_AT_ONCE])
+    for partition, offsets in unproven:
+        database.execute(
+            f"DELETE FROM {rows} WHERE stream_id = ? AND kafka_partition = ? AND kafka_offset >= ? AND kafka_offset < ?",
+            [*partition, offsets.start, offsets.stop],
+        )
     # Rows that each answer must have: of the log below its E, without what it names as missing.
     database.execute(
         f"CREATE VIEW due_{table} AS SELECT answer, expected.* FROM expected_{table} AS expected "
@@ -177,15 +190,10 @@ def _load(
         ) from error
 
 
-def _covered(where: str, end: int, missing: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
-    """[0, end) without the ranges that the answer says it lacks."""
+def _covered(end: int, out: Sequence[tuple[int, int | str]]) -> list[tuple[int, int]]:
+    """[0, end) without the ranges `out`, whose ends may be "unknown"."""
     pieces, at = [], 0
-    gaps = sorted(
-        (int(gap["from"]), end if gap["to"] == "unknown" else int(gap["to"]))
-        for gap in missing
-        if gap["partition"] == where
-    )
-    for first, last in gaps:
+    for first, last in sorted((int(first), end if last == "unknown" else int(last)) for first, last in out):
         if first > at:
             pieces.append((at, min(first, end)))
         at = max(at, last)

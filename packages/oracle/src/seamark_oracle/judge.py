@@ -12,7 +12,7 @@ from seamark_oracle.contract import RECORDS
 from seamark_oracle.errors import OracleError
 from seamark_oracle.evidence import Lake, Log
 from seamark_oracle.expectation import derive
-from seamark_oracle.extents import survey
+from seamark_oracle.extents import Extent, survey
 from seamark_oracle.iceberg import IcebergLake
 from seamark_oracle.journal import load_journals
 from seamark_oracle.kafka import KafkaLog
@@ -67,6 +67,7 @@ def judge_evidence(
         figures: list[TableFigures] = []
         checks: list[Check] = []
         unproven: list[Unproven] = []
+        extents: dict[str, Sequence[Extent]] = {}
         for table in names:
             # The lake first: a log read after it holds at least what the snapshot was made of.
             pinned = lake.pin(table)
@@ -77,6 +78,7 @@ def judge_evidence(
                 raise OracleError(f"table {table} has no stream: nothing was ever adopted for it")
             faults = load_lake(database, table, pinned, Path(folder))
             ground = survey(log, registry)
+            extents[table] = ground.extents
             create_expected(database, table)
             with Inserter(database, f"expected_{table}", expected_fields(table)) as expected:
                 derived = derive(table, log, registry, ground.extents, history_of(database, table), expected)
@@ -92,7 +94,7 @@ def judge_evidence(
         given: list[AnswerFigures] = []
         for table in names if answers is not None else ():
             assert answers is not None
-            answered, made = judge_answers(database, table, answers)
+            answered, made = judge_answers(database, table, answers, extents[table])
             if answered.answers:
                 given.append(answered)
                 checks += made
