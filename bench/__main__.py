@@ -8,7 +8,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import commit_time, decode_fold, leg_encode, writer_throughput
+from bench import (
+    commit_time,
+    crossover,
+    decode_fold,
+    direct,
+    leg_encode,
+    load_profile,
+    tail,
+    writer_throughput,
+)
 from bench.engines import engines, machine_facts
 from bench.report import write_report
 
@@ -26,6 +35,10 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "leg_encode": _leg,
     "commit_time": commit_time.run,
     "writer_throughput": writer_throughput.run,
+    "tail": tail.run,
+    "direct": direct.run,
+    "load_profile": load_profile.run,
+    "crossover": crossover.run,
 }
 
 

@@ -147,9 +147,11 @@ def _questions(tail: _Tail) -> dict[str, object]:
     figures: dict[str, object] = {}
     for name, columns in (("", ()), ("_six_columns", SIX)):
         times, cpu = _asked(tail, _REQUESTS, partial(tail.read, ranges, columns, symbol))
-        figures[f"thousand_rows{name}_p50_ms"] = round(times[len(times) // 2] * 1e3, 2)
-        figures[f"thousand_rows{name}_p99_ms"] = round(times[len(times) * 99 // 100] * 1e3, 2)
-        figures[f"thousand_rows{name}_server_cpu_ms"] = round(cpu / _REQUESTS * 1e3, 2)
+        figures[f"thousand_rows{name}_ms"] = {
+            "p50": round(times[len(times) // 2] * 1e3, 2),
+            "p99": round(times[len(times) * 99 // 100] * 1e3, 2),
+            "server_cpu": round(cpu / _REQUESTS * 1e3, 2),
+        }
     return figures
 
 
@@ -197,14 +199,13 @@ def _fresh(tail: _Tail, real: Engines, seconds: float) -> dict[str, object]:
     counts = {bound: after[bound] - before.get(bound, 0.0) for bound in after}
     return {
         "rate": round((sum(tail.held().values()) - held) / seconds),
-        "append_to_queryable_p50_ms": _quantile(counts, 0.5),
-        "append_to_queryable_p99_ms": _quantile(counts, 0.99),
+        "append_to_queryable_ms": {"p50": quantile(counts, 0.5), "p99": quantile(counts, 0.99)},
         "batches_per_second": round(counts[float("inf")] / PARTITIONS / seconds),
         "cores_used": round(cpu / seconds, 2),
     }
 
 
-def _quantile(counts: dict[float, float], share: float) -> float:
+def quantile(counts: dict[float, float], share: float) -> float:
     """Milliseconds, linear within a bucket, as Prometheus has it."""
     wanted = counts[float("inf")] * share
     low, below = 0.0, 0.0

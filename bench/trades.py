@@ -12,7 +12,7 @@ from seamark.stream.topics import market_topic
 from seamark.stream.wire import FIXED_SCHEMA_IDS
 
 TOPIC = market_topic("crypto", RecordKind.TRADES, "binance")
-_START_US = 1_723_161_255_342_000
+START_US = 1_723_161_255_342_000
 _FIRST_ID = 3_735_683_259
 
 
@@ -20,7 +20,7 @@ def trades(symbols: tuple[str, ...], seed: int) -> Iterator[bytes]:
     """Trades of `symbols` in turn. Two thirds share their millisecond; a price moves a tick at most."""
     encoder = Encoder(RecordKind.TRADES, FIXED_SCHEMA_IDS[RecordKind.TRADES])
     rng = random.Random(seed)
-    price, time_us, at = 6_183_763 * 10**8, _START_US, 0
+    price, time_us, at = 6_183_763 * 10**8, START_US, 0
     while True:
         time_us += 1_000 if at % 3 == 0 else 0
         price += rng.randrange(-1, 2) * 10**8

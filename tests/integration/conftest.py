@@ -104,8 +104,8 @@ def lake(catalog_server: CatalogServer) -> Lake:
 
 @pytest.fixture(scope="session")
 def spares(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spares]:
-    """Writer processes that have their imports behind them."""
-    ahead = Spares(tmp_path_factory.mktemp("writers"))
+    """Processes of our services that have their imports behind them."""
+    ahead = Spares(tmp_path_factory.mktemp("services"))
     yield ahead
     ahead.close()
 

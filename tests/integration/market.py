@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,8 +29,11 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from pyiceberg.catalog import load_catalog
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import Table, Transaction
-from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.snapshots import Operation, Snapshot
+from pyiceberg.table.update import RemoveSnapshotsUpdate
 
 from integration.fault_proxy import FaultProxy
 from seamark.consumer_writer.main import init
@@ -52,14 +56,16 @@ _POLL_SECONDS = 0.05
 _KAFKA_SECONDS = 20.0
 _TOPIC_CONFIG = {"message.timestamp.type": "LogAppendTime", "unclean.leader.election.enable": "false"}
 _ENTRY = """
-import json, os, sys
-from seamark.consumer_writer.main import main
+import importlib, json, os, sys
+main = importlib.import_module(sys.argv[1] + ".main").main
 job = sys.stdin.readline()
 if job:
     job = json.loads(job)
     os.environ.update(job["environment"])
-    sys.exit(main(job["arguments"]))
+    sys.argv[1:] = job["arguments"]
+    sys.exit(main())
 """
+WRITER = "seamark.consumer_writer"
 
 
 def wait_until(
@@ -77,19 +83,24 @@ def wait_until(
 
 
 class Spares:
-    """Starts consumer-writer processes ahead of need: its imports take most of its start.
+    """Starts processes of our services ahead of need: their imports take most of their start.
 
     A process waits with everything imported until it is told its arguments and settings; from
-    there on it is the program as installed.
+    there on it is the program as installed. Of services that were not asked for none waits.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
-        self._next = self._spawn()
+        self._waiting = {WRITER: self._spawn(WRITER)}
 
-    def take(self, arguments: Sequence[str], environment: dict[str, str]) -> Program:
-        program, self._next = self._next, self._spawn()
+    def take(
+        self, arguments: Sequence[str], settings: Mapping[str, object], service: str = WRITER
+    ) -> Program:
+        """A process of the package `service`, with settings by their names in lower case."""
+        program = self._waiting.get(service) or self._spawn(service)
+        self._waiting[service] = self._spawn(service)
+        environment = {f"SEAMARK_{name.upper()}": str(value) for name, value in settings.items()}
         job = json.dumps({"arguments": [*arguments], "environment": environment})
         assert program.process.stdin is not None
         with program.process.stdin as pipe:
@@ -97,16 +108,17 @@ class Spares:
         return program
 
     def close(self) -> None:
-        self._next.kill()
+        for program in self._waiting.values():
+            program.kill()
 
-    def _spawn(self) -> Program:
+    def _spawn(self, service: str) -> Program:
         self._count += 1
-        log = self._folder / f"writer-{self._count}.log"
+        log = self._folder / f"{service}-{self._count}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", dies_with_parent.__file__, str(os.getpid())),
-                    *(sys.executable, "-c", _ENTRY),
+                    *(sys.executable, "-c", _ENTRY, service),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=out,
@@ -117,7 +129,7 @@ class Spares:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A consumer-writer process and what it says."""
+    """A process of one of our services and what it says."""
 
     process: subprocess.Popen[bytes]
     log_path: Path
@@ -181,7 +193,7 @@ class Market:
         proxy: FaultProxy | None,
         **settings: Any,
     ) -> None:
-        self.kafka, self.server, self._spares, self.proxy = kafka, server, spares, proxy
+        self.kafka, self.server, self.spares, self.proxy = kafka, server, spares, proxy
         self.namespace = f"test_{uuid4().hex[:8]}"
         self.exchange = f"x{uuid4().hex[:8]}"
         self.topic = market_topic("crypto", RecordKind.TRADES, self.exchange)
@@ -219,9 +231,7 @@ class Market:
 
     def start(self, *arguments: str, **settings: Any) -> Program:
         """A consumer-writer process; `run` unless told otherwise."""
-        merged = self.settings | settings
-        environment = {f"SEAMARK_{name.upper()}": str(value) for name, value in merged.items()}
-        program = self._spares.take(arguments or ("run",), environment)
+        program = self.spares.take(arguments or ("run",), self.settings | settings)
         self.programs.append(program)
         return program
 
@@ -392,20 +402,20 @@ class Market:
             assert figures.in_iceberg == distinct, verdict.to_text()
         return figures
 
-    def rewrite(self) -> int:
-        """Maintain the table as an engine's optimize does: all files into new ones, rows kept.
+    def rewrite(self, most_files: int = 1_000_000) -> int:
+        """Maintain the table as an engine's optimize does: files into new ones, rows kept.
 
-        Gives the id of the `replace` snapshot.
+        Gives the id of the `replace` snapshot. Raises CommitFailedException where a writer was first.
         """
         table = self.table()
-        rows = (
-            table.scan()
-            .to_arrow()
-            .sort_by([(name, "ascending") for name in iceberg_sort_columns(RecordKind.TRADES)])
+        tasks = list(islice(table.scan().plan_files(), most_files))
+        scan = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue())
+        rows = scan.to_table(tasks).sort_by(
+            [(name, "ascending") for name in iceberg_sort_columns(RecordKind.TRADES)]
         )
         transaction = Transaction(table, autocommit=False)
         producer = transaction.update_snapshot().overwrite()
-        for task in table.scan().plan_files():
+        for task in tasks:
             producer.delete_data_file(task.file)
         for file in write_data_files(table, rows):
             producer.append_data_file(file)
@@ -417,6 +427,31 @@ class Market:
         added = added.model_copy(update={"snapshot": snapshot})
         self.catalog.commit_table(table, requirements, (added, *others))
         return snapshot.snapshot_id
+
+    def expire(self, files: bool = False) -> int:
+        """All snapshots out of the metadata but the head and what lies between it and the writer's last.
+
+        Gives how many; with `files`, what none of the others needs is deleted, too.
+        """
+        view, table = self.view(), self.table()
+        stay = {*view.path_to_own(view.head_id), table.metadata.current_snapshot_id}
+        old = [snapshot for snapshot in table.snapshots() if snapshot.snapshot_id not in stay]
+        gone = _files_of(table, old) - _files_of(table, [s for s in table.snapshots() if s not in old])
+        ids = [snapshot.snapshot_id for snapshot in old]
+        self.catalog.commit_table(table, (), (RemoveSnapshotsUpdate(snapshot_ids=ids),))  # type: ignore[call-arg]
+        for path in gone if files else ():
+            table.io.delete(path)
+        return len(ids)
+
+
+def _files_of(table: Table, snapshots: Sequence[Snapshot]) -> set[str]:
+    """Data files that live in one of the snapshots."""
+    return {
+        entry.data_file.file_path
+        for snapshot in snapshots
+        for manifest in snapshot.manifests(table.io)
+        for entry in manifest.fetch_manifest_entry(table.io)
+    }
 
 
 @contextmanager
@@ -432,7 +467,8 @@ def open_market(
         market.close()
 
 
-_STEP_US = 100
+STEP_US = 100
+"""Between two trades of a feed, by the venue's time."""
 
 
 def _symbols(routing: Routing) -> tuple[str, ...]:
@@ -463,7 +499,8 @@ class Feed:
         self.symbols = _symbols(self._routing)
         self._ids = dict.fromkeys(self.symbols, 0)
         self._recent: dict[str, list[bytes]] = {symbol: [] for symbol in self.symbols}
-        self._time_us = time.time_ns() // 1000
+        self.time_us = time.time_ns() // 1000
+        """The venue's time of the newest trade; it runs by trades sent, not by the clock."""
         self.distinct = 0
         """Different good trades sent."""
         self.last_price = b""
@@ -496,7 +533,7 @@ class Feed:
     def trade(self, symbol: str) -> bytes:
         """The next trade of a symbol, framed; sent by whoever asked for it."""
         self._ids[symbol] += 1
-        self._time_us += _STEP_US
+        self.time_us += STEP_US
         self.distinct += 1
         price = to_bytes(self._random.randrange(10**15, 10**16))
         self.last_price = bytes([len(price) << 1]) + price
@@ -507,8 +544,8 @@ class Feed:
                 "feed": "trade",
                 "symbol": symbol,
                 "source_sequence": self._ids[symbol],
-                "timestamp": self._time_us,
-                "ingestion_timestamp": self._time_us + 500,
+                "timestamp": self.time_us,
+                "ingestion_timestamp": self.time_us + 500,
                 "price": price,
                 "quantity": to_bytes(self._random.randrange(1, 10**14)),
                 "currency": "USDT",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import count
 from unittest.mock import patch
 
 import polars as pl
@@ -13,6 +14,7 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway import gateway as gateway_module
 from seamark.query_gateway import ordered_rows as order_module
 from seamark.query_gateway import reading as reading_module
+from seamark.query_gateway import seam as seam_module
 from seamark.query_gateway.log_fill import Filled, LogFill
 from seamark.query_gateway.opening import Opening
 from twins import gateway_sources as sources
@@ -42,14 +44,9 @@ def _replace(stack: ExitStack, owner: object, name: str, make: Callable[..., obj
     stack.enter_context(patch.object(owner, name, make(getattr(owner, name))))
 
 
-@defect("the tail is read from one offset beyond H")
+@defect("the seam is one offset beyond H")
 def _(stack):
-    _replace(
-        stack,
-        reading_module,
-        "asked_ranges",
-        lambda real: lambda *a: [replace(one, first=one.first + 1) for one in real(*a)],
-    )
+    _replace(stack, seam_module, "start_of", lambda real: lambda pin, where: real(pin, where) + 1)
 
 
 @defect("<= for < at the seam: the tail is read from one offset before H")
@@ -77,8 +74,12 @@ def _(stack):
 
 @defect("a newer pin: rows that it has are given again from the tail")
 def _(stack):
-    # The filter between E and H of the newer pin: everything passes.
-    _replace(stack, reading_module, "below", lambda real: lambda vector: pl.lit(value=False).not_())
+    def given_again(real):
+        calls = count()
+        # Of `below(end) & ~below(watermark)` the second part lets everything pass.
+        return lambda vector: pl.lit(value=False) if next(calls) % 2 else real(vector)
+
+    _replace(stack, reading_module, "below", given_again)
 
 
 @defect("history at the head, not at the pinned snapshot")

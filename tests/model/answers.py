@@ -1,16 +1,17 @@
 """Questions to the gateway while writers, tail and table go through everything: the read side's state machine.
 
-Every answer is held against the reference: the rows that its own header claims, by (stream,
-partition, offset), are exactly the rows of the log below its E that the question means.
+Every page of every answer is held against the reference: its rows are, in order, the rows of the
+log below the E of its own header that the question means, without those it names as missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway.cursor import CursorCodec
 from seamark.query_gateway.errors import Gone, QueryError, Unavailable
 from seamark.query_gateway.gateway import Gateway
-from seamark.query_gateway.header import AnswerHeader
+from seamark.query_gateway.header import AnswerHeader, Missing
 from seamark.query_gateway.log_fill import LogBudget
 from seamark.query_gateway.opening import Limits, Opening
 from seamark.query_gateway.pins import PinCache
@@ -54,8 +55,8 @@ COLUMNS = (
 )
 SHAPES = st.fixed_dictionaries(
     {
-        "symbols": st.sampled_from([(), ("AAA",), ("BBB", "CCC"), ("ZZZ",)]),
-        "from_back": st.none() | st.integers(0, 40_000),
+        "symbols": st.sampled_from([(), (), ("AAA",), ("BBB", "CCC"), ("ZZZ",)]),
+        "from_back": st.none() | st.integers(0, 60_000),
         "to_back": st.none() | st.integers(-10_000, 20_000),
         "descending": st.booleans(),
         "page": st.sampled_from([0, 0, 0, 1, 2, 3, 7]),
@@ -65,6 +66,28 @@ CHECKED: Counter[str] = Counter()
 """Answers judged, by what they fell into: across all runs of this process."""
 
 
+class Page(NamedTuple):
+    """One page of an answer."""
+
+    header: AnswerHeader
+    rows: list[Row]
+    limit: int
+    more: bool
+    """Whether it says that there is another."""
+
+
+def _rows(pages: list[Page]) -> list[Row]:
+    return [row for page in pages for row in page.rows]
+
+
+def _inside(row: Row, gone: Missing) -> bool:
+    return (
+        StreamPartition(row.stream, row.partition) == gone.where
+        and row.offset >= gone.first
+        and (gone.next is None or row.offset < gone.next)
+    )
+
+
 class AnswerMachine(WriterMachine):
     """The writer's machine, with a tail, a gateway, and people who ask."""
 
@@ -72,7 +95,7 @@ class AnswerMachine(WriterMachine):
         super().__init__()
         self.tail = MemoryTail(self.kind, self.topic, self.log, self.table, self.states)
         self.source = MemoryLogSource(self.log, self.table, self.states)
-        self.given: list[tuple[Question, AnswerHeader, list[Row]]] = []
+        self.given: list[tuple[Question, list[Page]]] = []
         self.loop = asyncio.new_event_loop()
 
     @initialize()
@@ -169,32 +192,28 @@ class AnswerMachine(WriterMachine):
 
     @rule(
         shapes=st.lists(SHAPES, min_size=10, max_size=30),
-        symbol=st.sampled_from(SYMBOLS),
-        fresh=st.booleans(),
+        fresh=st.sampled_from([True, True, False]),
     )
-    def ask(self, shapes: list[dict[str, Any]], symbol: str, fresh: bool) -> None:
+    def ask(self, shapes: list[dict[str, Any]], fresh: bool) -> None:
         """What there is now, in several forms."""
         if fresh:
-            self.trade_on(symbol, 2, False)
-            self.tail.catch_up(20)
+            self._both_sides()
         for shape in shapes:
             question = self._question(shape, Latest())
-            header, rows = self._ask(question, shape["page"])
-            if header is not None:
-                self._judge(question, header, rows)
-                self.given.append((question, header, rows))
+            pages = self._ask(question, shape["page"])
+            self._judge(question, pages)
+            if self.truncated is None and pages and all(page.header.exact for page in pages):
+                self.given.append((question, pages))
 
     @rule(
         shapes=st.lists(SHAPES, min_size=8, max_size=16),
         event=st.sampled_from(["commit", "restart", "compaction", "eviction"]),
-        reading=st.booleans(),
-        symbol=st.sampled_from(SYMBOLS),
+        moment=st.sampled_from(["before", "behind", "history"]),
     )
-    def ask_meanwhile(self, shapes: list[dict[str, Any]], event: str, reading: bool, symbol: str) -> None:
-        """Something happens within the answer: behind the tail's part of it, or between two reads of history."""
+    def ask_meanwhile(self, shapes: list[dict[str, Any]], event: str, moment: str) -> None:
+        """Something happens within the answer: before or behind the tail's part of it, or as history is read."""
         for shape in shapes:
-            self.trade_on(symbol, 3, False)
-            self.tail.catch_up(20)
+            self._both_sides()
             happened: list[str] = []
 
             def happen(happened: list[str] = happened) -> None:
@@ -202,15 +221,29 @@ class AnswerMachine(WriterMachine):
                     happened.append(event)
                     self._happen(event)
 
-            place = self.history if reading else self.tail
-            place.meanwhile = happen
+            places = {
+                "before": (self.tail, "before_read"),
+                "behind": (self.tail, "meanwhile"),
+                "history": (self.history, "meanwhile"),
+            }
+            place, hook = places[moment]
+            setattr(place, hook, happen)
             question = self._question(shape, Latest())
-            header, rows = self._ask(question, shape["page"])
-            place.meanwhile = lambda: None
-            if header is not None:
-                self._judge(question, header, rows)
-                if happened:
-                    CHECKED[f"into a {event}"] += 1
+            pages = self._ask(question, shape["page"])
+            setattr(place, hook, lambda: None)
+            self._judge(question, pages)
+            if pages and happened:
+                CHECKED[f"into a {event}"] += 1
+
+    def _both_sides(self) -> None:
+        """Of every symbol a row that the pin has, and one that only the tail has."""
+        for partly in (True, False):
+            for symbol in SYMBOLS:
+                self.trade_on(symbol, 1, False)
+            if partly:
+                self._steps_of_a_commit()
+                self.poll()
+        self.tail.catch_up(20)
 
     def _happen(self, event: str) -> None:
         if event == "commit":
@@ -223,8 +256,12 @@ class AnswerMachine(WriterMachine):
             self._steps_of_a_commit()
             self.table.compact()
         else:
+            # Of one partition alone, and new rows come: the tail has some that the next pin has, too.
             self._steps_of_a_commit()
-            self.tail.evict()
+            self.tail.evict((self._routing().partition_of(SYMBOLS[0]),))
+            for symbol in SYMBOLS:
+                self.trade_on(symbol, 1, False)
+            self.tail.catch_up(20)
 
     def _steps_of_a_commit(self) -> None:
         if self.actors:
@@ -234,90 +271,72 @@ class AnswerMachine(WriterMachine):
     def ask_and_commit_between_pages(self, shape: dict[str, Any]) -> None:
         """Pages of one answer, with everything moving in between."""
         question = self._question(shape, Latest())
-        header, rows = self._ask(question, 2, self._commit_and_evict)
-        if header is not None:
-            CHECKED["a commit between pages"] += 1
-            self._judge(question, header, rows)
+        pages = self._ask(question, 2, self._commit_and_evict)
+        self._judge(question, pages)
+        CHECKED["a commit between pages"] += len(pages) > 1
 
     def _commit_and_evict(self) -> None:
+        """Also of rows that came after E."""
+        for symbol in SYMBOLS:
+            self.trade_on(symbol, 1, False)
         if self.actors:
             self.commit(0, 4, Answer.OK)
         self.tail.evict()
         self.table.compact()
         self.poll()
 
-    @rule(pick=st.integers(0, 30), page=st.sampled_from([0, 2, 5]))
+    @rule(pick=st.integers(0, 30), page=st.sampled_from([0, 2, 5]), moved=st.booleans())
     @precondition(lambda self: self.given)
-    def ask_again(self, pick: int, page: int) -> None:
+    def ask_again(self, pick: int, page: int, moved: bool) -> None:
         """The same cursor, later: the same rows."""
-        question, before, rows = self.given[pick % len(self.given)]
-        if not before.exact:
-            return
-        again = Question(
-            question.kind,
-            question.predicate,
-            question.columns,
-            descending=question.descending,
-            consistency=AtCursor(before.cursor),
-        )
+        if moved:
+            self._both_sides()
+        question, before = self.given[pick % len(self.given)]
         try:
-            header, found = self._ask(again, page)
+            found = self._ask(replace(question, consistency=AtCursor(before[0].header.cursor)), page)
         except Gone as error:
             assert "shed_since" in str(error)
             return
-        if header is None:
-            return
-        if header.exact:
+        if found and all(one.header.exact for one in found):
             CHECKED["same cursor, later"] += 1
-            assert found == rows, "the same cursor gave other rows"
+            assert _rows(found) == _rows(before), "the same cursor gave other rows"
 
     @rule(back=st.integers(0, 30_000))
     def ask_what_was_known(self, back: int) -> None:
         instant_us = self.now_us - back
         question = Question(self.kind, Predicate(), COLUMNS, consistency=AsKnownAt(instant_us))
-        header, rows = self._ask(question, 0)
-        if header is None or not header.exact or self.truncated is not None:
+        pages = self._ask(question, 0)
+        if not pages or not pages[0].header.exact or self.truncated is not None:
             return
         CHECKED["as known at"] += 1
         expected = [row for row in self._expected(None) if row.append_us <= instant_us]
-        assert sorted(rows) == sorted(expected), "rows are not those appended until then"
+        assert sorted(_rows(pages)) == sorted(expected), "rows are not those appended until then"
 
-    def _ask(
-        self, question: Question, page: int, between: Any = None
-    ) -> tuple[AnswerHeader | None, list[Row]]:
-        """(header, rows) of the whole answer, page by page; no header where nothing could be said."""
-        header: AnswerHeader | None = None
-        rows: list[Row] = []
+    def _ask(self, question: Question, page: int, between: Callable[[], None] = lambda: None) -> list[Page]:
+        """The whole answer, page by page; none where nothing could be said.
+
+        `page`: rows of the first page, each next one has twice as many; 0: all at once.
+        """
+        pages: list[Page] = []
         cursor = ""
-        while True:
-            asked = Question(
-                question.kind,
-                question.predicate,
-                question.columns,
-                page,
-                question.descending,
-                question.consistency,
-                cursor,
-            )
+        while cursor or not pages:
+            asked = replace(question, limit=page, page_cursor=cursor)
             try:
-                one_header, batch, cursor = self.await_(self._collect(asked))
+                header, rows, cursor = self.await_(self._collect(asked))
             except Unavailable:
-                return None, []
+                return []
             except Gone:
                 if cursor or isinstance(question.consistency, AtCursor):
                     raise
-                return None, []
+                return []
             except QueryError as error:
                 raise AssertionError(f"a good question was refused: {error}") from error
-            if header is not None and (one_header.tables[0].end != header.tables[0].end):
-                raise AssertionError("E moved between pages")
-            if header is None or not one_header.exact:
-                header = one_header
-            rows += batch
-            if not cursor:
-                return header, rows
-            if between is not None:
+            pages.append(Page(header, rows, page, bool(cursor)))
+            assert header.tables[0].end == pages[0].header.tables[0].end, "E moved between pages"
+            page *= 2
+            if cursor:
                 between()
+        return pages
 
     async def _collect(self, question: Question) -> tuple[AnswerHeader, list[Row], str]:
         call = Call("q", "model", "c")
@@ -365,12 +384,16 @@ class AnswerMachine(WriterMachine):
                     times[stream_id, partition, offset] = record.time_us
         return times
 
-    def _judge(self, question: Question, header: AnswerHeader, rows: list[Row]) -> None:
-        table = header.tables[0]
-        if self.truncated is not None:
+    def _judge(self, question: Question, pages: list[Page]) -> None:
+        """Each page is what is meant, without what it names as missing, behind the page before."""
+        if self.truncated is not None or not pages:
             return  # the log and the table are at odds until an operator says how to go on
         times = self._times()
         predicate = question.predicate
+
+        def place(row: Row) -> tuple[Any, ...]:
+            time_us = times[row.stream, row.partition, row.offset]
+            return (time_us, row.symbol, row.epoch, row.number, row.stream, row.partition, row.offset)
 
         def meant(row: Row) -> bool:
             time_us = times[row.stream, row.partition, row.offset]
@@ -380,33 +403,22 @@ class AnswerMachine(WriterMachine):
                 and (predicate.to_us is None or time_us < predicate.to_us)
             )
 
-        expected = [row for row in self._expected(dict(table.end)) if meant(row)]
-        for gone in table.missing:
-            inside = lambda row, gone=gone: (  # noqa: E731
-                StreamPartition(row.stream, row.partition) == gone.where
-                and row.offset >= gone.first
-                and (gone.next is None or row.offset < gone.next)
-            )
-            assert not any(map(inside, rows)), "a row of a range that is named as missing"
-            expected = [row for row in expected if not inside(row)]
-        assert sorted(rows) == sorted(expected), "rows are not those of the log below E"
-        order = [
-            (
-                times[row.stream, row.partition, row.offset],
-                row.symbol,
-                row.epoch,
-                row.number,
-                row.stream,
-                row.partition,
-                row.offset,
-            )
-            for row in rows
-        ]
-        assert order == sorted(order, reverse=question.descending), "rows are not in the total order"
-        if header.exact:
-            assert not table.missing
-            assert not self._foreign(table.snapshot_id), "a table that somebody else changed, and exact"
-        self._count(header)
+        end = dict(pages[0].header.tables[0].end)
+        left = sorted(filter(meant, self._expected(end)), key=place, reverse=question.descending)
+        for header, rows, limit, more in pages:
+            table = header.tables[0]
+            expected = [row for row in left if not any(_inside(row, gone) for gone in table.missing)]
+            assert rows == (expected[:limit] if limit else expected), "rows are not those of the log below E"
+            assert more == (limit > 0 and len(expected) > limit), "a next page, and nothing on it"
+            if header.exact:
+                assert not table.missing
+                assert not self._foreign(table.snapshot_id), "a table that somebody else changed, and exact"
+            if rows:
+                last = place(rows[-1])
+                left = [
+                    row for row in left if (place(row) < last if question.descending else place(row) > last)
+                ]
+        self._count(pages)
 
     def _foreign(self, snapshot_id: int | None) -> bool:
         """Whether somebody else than a writer changed the rows that a snapshot holds."""
@@ -417,12 +429,16 @@ class AnswerMachine(WriterMachine):
             at = self.table.snapshots.get(at.view.parent_id) if at.view.parent_id is not None else None
         return False
 
-    def _count(self, header: AnswerHeader) -> None:
-        table = header.tables[0]
+    def _count(self, pages: list[Page]) -> None:
+        table = pages[0].header.tables[0]
         CHECKED["answers"] += 1
-        crossing = any(offset > table.watermark.get(where, 0) > 0 for where, offset in table.end.items())
-        CHECKED["across the seam"] += crossing
-        CHECKED["partial"] += bool(table.missing)
+        sides = {
+            row.offset < table.watermark.get(StreamPartition(row.stream, row.partition), 0)
+            for page in pages
+            for row in page.rows
+        }
+        CHECKED["across the seam"] += len(sides) == 2
+        CHECKED["partial"] += any(page.header.tables[0].missing for page in pages)
 
     def teardown(self) -> None:
         try:

@@ -14,8 +14,9 @@ from model.answer_defects import ANSWER_DEFECTS, broken_reader
 from model.answers import CHECKED, AnswerMachine, QuoteAnswerMachine
 
 MACHINES = {"trades": AnswerMachine, "quotes": QuoteAnswerMachine}
+FIRST_SEEDS = {"trades": 1, "quotes": 101}
 ANSWERS_A_KIND = 5_000
-SEEDS = range(1, 60)
+MOST_SEEDS = 60
 RUNS_A_SEED = 12
 RUNS_UNTIL_RED = 120
 
@@ -50,8 +51,8 @@ def run(kind: str, seed_number: int, runs: int) -> None:
 @pytest.mark.parametrize("kind", MACHINES)
 def test_every_answer_is_the_log_below_its_end(kind):
     CHECKED.clear()
-    for seed_number in SEEDS:
-        run(kind, seed_number, RUNS_A_SEED)
+    for more in range(MOST_SEEDS):
+        run(kind, FIRST_SEEDS[kind] + more, RUNS_A_SEED)
         if CHECKED["answers"] >= ANSWERS_A_KIND:
             break
     print(dict(CHECKED))

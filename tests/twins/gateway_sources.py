@@ -15,7 +15,7 @@ from seamark.lake.states import restore
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.merge import below as below_vector
-from seamark.query_gateway.merge import inside
+from seamark.query_gateway.merge import inside, stacked
 from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.question import Vector
 from seamark.query_gateway.seam import start_of
@@ -63,14 +63,18 @@ class MemoryHistory:
     tables: Mapping[RecordKind, MemoryTable]
     meanwhile: Callable[[], None] = lambda: None
     """What happens between plan and read, and between two windows."""
+    _read: dict[tuple[str, int | None], pl.DataFrame] = field(default_factory=dict)
+    """The snapshot read last: a snapshot does not change."""
 
     def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> HistoryPlan:
         table = self.tables[RecordKind(pin.table)]
         if pin.snapshot_id not in table.snapshots:
             raise SnapshotGone(f"snapshot {pin.snapshot_id}")
-        files = table.snapshots[pin.snapshot_id].files
-        schema = row_schema(RecordKind(pin.table))
-        frame = pl.concat([pl.DataFrame(schema.empty_table()), *map(_plain, files)])
+        frame = self._read.get((pin.table, pin.snapshot_id))
+        if frame is None:
+            empty = pl.DataFrame(row_schema(RecordKind(pin.table)).empty_table())
+            frame = pl.concat([empty, *map(_plain, table.snapshots[pin.snapshot_id].files)])
+            self._read = {(pin.table, pin.snapshot_id): frame}
         return MemoryPlan(pin, predicate, tuple(columns), frame)
 
     def read(
@@ -85,10 +89,12 @@ class MemoryHistory:
             inside(window),
             below_vector(below) if below is not None else None,
         ]
-        frame = plan.frame
-        for condition in conditions:
-            frame = frame if condition is None else frame.filter(condition)
-        yield frame.select(plan.columns)
+        yield (
+            plan.frame.lazy()
+            .filter(*(one for one in conditions if one is not None))
+            .select(plan.columns)
+            .collect()
+        )
 
 
 def _plain(file: pa.Table) -> pl.DataFrame:
@@ -100,7 +106,7 @@ def _plain(file: pa.Table) -> pl.DataFrame:
 class _Held:
     place: Place
     lo: int
-    frames: list[pl.DataFrame] = field(default_factory=list)
+    rows: pl.DataFrame
 
 
 @dataclass(slots=True)
@@ -113,6 +119,8 @@ class MemoryTail:
     table: MemoryTable
     states: MemoryStates
     down: bool = False
+    before_read: Callable[[], None] = lambda: None
+    """What happens between the pin and the tail's answer."""
     meanwhile: Callable[[], None] = lambda: None
     """What happens between the tail's answer and whatever follows it."""
     held: dict[StreamPartition, _Held] = field(default_factory=dict)
@@ -136,7 +144,7 @@ class MemoryTail:
         topic = TopicPartition(self.topic, where.partition)
         place = Place(where, topic, position, state, -1)
         self.observer.begin(place)
-        self.held[where] = _Held(place, position)
+        self.held[where] = _Held(place, position, pl.DataFrame(row_schema(self.kind).empty_table()))
 
     def catch_up(self, most: int, partitions: Sequence[int] = ()) -> None:
         """Observe up to `most` records of each partition (or of those named)."""
@@ -151,16 +159,20 @@ class MemoryTail:
                 )
             except Stopped:
                 continue
-            held.frames += [with_stream(one.rows, where, self.topic) for one in observed if len(one.rows)]
+            new = [with_stream(one.rows, where, self.topic) for one in observed if len(one.rows)]
+            if new:
+                held.rows = stacked([held.rows, *(rows.select(held.rows.columns) for rows in new)])
 
-    def evict(self) -> None:
-        """What the head has goes: the retention is over."""
+    def evict(self, partitions: Sequence[int] = ()) -> None:
+        """What the head has goes, of all partitions (or of those named): the retention is over."""
         points = self.table.load().checkpoints
         for where, held in self.held.items():
+            if partitions and where.partition not in partitions:
+                continue
             point = points.get(where)
             if point is not None and held.lo < point.next <= held.place.position:
                 held.lo = point.next
-                held.frames = [frame.filter(pl.col("kafka_offset") >= held.lo) for frame in held.frames]
+                held.rows = held.rows.filter(pl.col("kafka_offset") >= held.lo)
 
     def _covered(self, one: Range) -> Coverage | None:
         held = self.held.get(one.where)
@@ -180,20 +192,22 @@ class MemoryTail:
         predicate: Predicate,
         deadline_seconds: float,
     ) -> TailRows:
+        self.before_read()
         if self.down:
             return TailRows(None, {}, {one.where: "TAIL_UNAVAILABLE" for one in ranges})
         coverage, frames, failed = {}, [], {}
         expression = predicate.expression()
+        meant = pl.lit(value=True) if expression is None else expression
         for one in ranges:
             part = self._covered(one)
             if part is None:
                 failed[one.where] = "TAIL_UNASSIGNED"
                 continue
             coverage[one.where] = part
-            for frame in self.held[one.where].frames:
-                rows = frame.filter(pl.col("kafka_offset").is_between(part.first, part.next, closed="left"))
-                frames.append((rows if expression is None else rows.filter(expression)).select(columns))
-        given = TailRows(pl.concat(frames) if frames else None, coverage, failed)
+            offset = pl.col("kafka_offset")
+            rows = self.held[one.where].rows.lazy()
+            frames.append(rows.filter(offset >= part.first, offset < part.next, meant).select(columns))
+        given = TailRows(pl.concat(frames).collect() if frames else None, coverage, failed)
         self.meanwhile()
         return given
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.answer import Answer, batches_of
@@ -79,8 +78,6 @@ class Gateway:
                     raise Unavailable(f"files of table {table} are gone: {error}") from error
                 await self._opening.pins.refresh(question.kind)
                 want = Want(opened.table.end, revision=want.revision, known_at_us=want.known_at_us)
-            except CatalogUnavailable as error:
-                raise Unavailable(f"history of table {table} cannot be read: {error}") from error
         gaps: tuple[Gap, ...] = ()
         if self._gaps is not None and question.kind.sequenced:
             gaps = await self._gaps.over(predicate, call)

@@ -67,7 +67,11 @@ async def ordered_frames(
             try:
                 frames += history.read(plan, window, table.below, call.cancelled)
             except LakeError as error:
-                raise Unavailable(f"history of table {kind.value} cannot be read: {error}") from error
+                would = plan.estimate
+                raise Unavailable(
+                    f"history of table {kind.value} cannot be read: {error} (this question reads up to "
+                    f"{would.rows:,} rows, {would.bytes:,} bytes in {would.files:,} files)"
+                ) from error
         condition = inside(window) if kind.sequenced else None
         for rows in table.tail:
             frames.append(rows if condition is None else rows.filter(condition))

@@ -1,0 +1,165 @@
+"""Ten thousand answers while rows come, are committed, compacted and expired, and everything that answers dies.
+
+Real Kafka, catalog, writers, tails and gateway; the oracle judges every answer against the raw log
+below its own end. The model test has the interleavings that need exact timing; this has the engines.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from pyiceberg.exceptions import CommitFailedException
+
+from integration.gateway import GatewayProcess
+from integration.market import Market, Program, Spares, open_market
+from integration.moving import Askers, Happenings, Source
+from integration.tail import TailProcess
+from seamark.local.answers import AnswerFolder
+from seamark.local.engines import CatalogServer, KafkaNode
+from seamark_oracle import judge
+
+ANSWERS = 1_500
+CLIENTS = 3
+TRADES_A_ROUND = 10
+REPLICAS = 2
+_MOST_SECONDS = 900.0
+_LOOK_SECONDS = 0.2
+_TRIES = 20
+_FILES_COMPACTED = 12
+
+
+class Stage:
+    """The processes, and what befalls them."""
+
+    def __init__(self, market: Market, folder: Path, happenings: Happenings) -> None:
+        self.market, self.happenings = market, happenings
+        self.tails = [
+            TailProcess(
+                market, folder / f"tail-{ordinal}", ordinal=ordinal, replicas=REPLICAS, replication=REPLICAS
+            )
+            for ordinal in range(REPLICAS)
+        ]
+        self.gateway = GatewayProcess(
+            market, folder / "gateway", [tail.address for tail in self.tails], tail_replication=REPLICAS
+        )
+        self.writers: list[Program] = [market.start_reading()]
+        for service in (*self.tails, self.gateway):
+            service.await_serving()
+
+    @property
+    def writer(self) -> Program:
+        return self.writers[-1]
+
+    def close(self) -> None:
+        for service in (self.gateway, *self.tails):
+            service.__exit__()
+
+    # What happens; each is over when everything is at work again
+
+    def restart_a_tail(self, dice: random.Random) -> None:
+        tail = dice.choice(self.tails)
+        with self.happenings.span("restart"):
+            tail.restart()
+
+    def restart_all_tails(self, dice: random.Random) -> None:
+        with self.happenings.span("restart"):
+            for tail in self.tails:
+                tail.program.kill()
+            for tail in self.tails:
+                tail.start()
+            for tail in self.tails:
+                tail.await_serving()
+
+    def pause_a_tail(self, dice: random.Random) -> None:
+        """A replica behind."""
+        tail = dice.choice(self.tails)
+        tail.program.pause()
+        time.sleep(dice.uniform(0.2, 1.0))
+        tail.program.resume()
+
+    def kill_the_writer(self, dice: random.Random) -> None:
+        with self.happenings.span("restart"):
+            self.writer.kill()
+            self.writers.append(self.market.start_reading())
+
+    def replace_the_writer(self, dice: random.Random) -> None:
+        """A rebalance, and one that leaves in order."""
+        old = self.writer
+        self.writers.append(self.market.start())
+        old.terminate()
+
+    def compact(self, dice: random.Random) -> None:
+        for _ in range(_TRIES):
+            with self.happenings.span("compaction"):
+                try:
+                    self.market.rewrite(_FILES_COMPACTED)
+                except CommitFailedException:  # the writer was first
+                    continue
+            return
+        pytest.fail(f"no compaction landed in {_TRIES} tries")
+
+    def expire(self, dice: random.Random) -> None:
+        self.market.expire()
+
+
+@pytest.mark.timeout(1_800)
+def test_every_answer_is_the_log_below_its_end_whatever_happens(
+    kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares, tmp_path: Path
+) -> None:
+    dice, happenings, answers = random.Random(11), Happenings(), AnswerFolder(tmp_path / "answers")
+    with open_market(kafka, catalog_server, spares, flush_seconds=1) as market:
+        stage = Stage(market, tmp_path, happenings)
+        try:
+            source = Source(market, TRADES_A_ROUND)
+            askers = Askers(stage.gateway, answers, source.feed)
+            askers.start(CLIENTS)
+            events = [
+                stage.restart_a_tail,
+                stage.compact,
+                stage.kill_the_writer,
+                stage.compact,
+                stage.pause_a_tail,
+                stage.expire,
+                stage.restart_all_tails,
+                stage.compact,
+                stage.replace_the_writer,
+            ]
+            deadline = time.monotonic() + _MOST_SECONDS
+            while len(askers.asked) < ANSWERS and time.monotonic() < deadline and not askers.failures:
+                for event in events:
+                    event(dice)
+                    time.sleep(_LOOK_SECONDS)
+            askers.stop()
+            source.stop()
+            market.drain(stage.writer)
+            assert stage.writer.terminate() == 0, stage.writer.log()
+            happenings.add_commits(stage.writers)
+        finally:
+            stage.close()
+        assert askers.failures == []
+        assert askers.refused == []
+        verdict = judge(
+            kafka.bootstrap,
+            catalog_server.properties(),
+            market.namespace,
+            tables=["trades"],
+            answers=answers.folder,
+        )
+        assert verdict.exact, verdict.to_text()
+        assert verdict.figures("trades").in_iceberg == source.feed.distinct
+    [judged] = verdict.answers
+    fell = [happenings.during(each.began, each.ended) for each in askers.asked]
+    shares = {
+        kind: sum(kind in kinds for kinds in fell) / len(fell) for kind in ("commit", "restart", "compaction")
+    }
+    shares["across the seam"] = sum(each.across for each in askers.asked) / len(fell)
+    shares["exact"] = judged.exact / judged.answers
+    print(f"\n{judged.answers} answers, {judged.rows} rows, {dict(askers.counts)}, shares {shares}")
+    assert judged.answers == len(askers.asked) >= ANSWERS
+    assert shares["across the seam"] >= 0.30
+    assert min(shares["commit"], shares["restart"], shares["compaction"]) >= 0.03
+    assert shares["exact"] >= 0.90
+    assert min(askers.counts["same cursor, later"], askers.counts["answers of several pages"]) >= 100
