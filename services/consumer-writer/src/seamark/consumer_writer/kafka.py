@@ -26,16 +26,29 @@ from seamark.stream.messages import runs_of
 
 logger = logging.getLogger(__name__)
 
-_FATAL = frozenset(
-    {
-        KafkaError._LOG_TRUNCATION,
-        KafkaError.OFFSET_OUT_OF_RANGE,
-        KafkaError._AUTO_OFFSET_RESET,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-    }
+_LOG_MOVED = frozenset(
+    {KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET}
 )
-"""Errors of the read path that no waiting mends."""
+_MAY_NOT_READ = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
+
+
+def stop_reason(where: str, error: KafkaError) -> str | None:
+    """Why reading cannot go on after `error`, and the way on; None where waiting mends it."""
+    said = f"{where}: {error.name()}: {error.str()}"
+    if error.code() in _LOG_MOVED:
+        return (
+            f"{said}. The log is not what the table was written from: it was truncated, or begins behind H. "
+            f"Way on: start again; the start says which, and what to do"
+        )
+    if error.code() in _MAY_NOT_READ:
+        return f"{said}. The writer may not read it. Way on: allow READ of the topics and of the group, start again"
+    # The client wraps what is fatal for a consumer in an error of its own, which does not say it is.
+    if error.fatal() or error.code() == KafkaError._FATAL:
+        return (
+            f"{said}. Kafka's client cannot go on. Way on: start again; if it comes back, look at the brokers: "
+            f"they must have the groups of KIP-848 (Kafka 4.0 or newer)"
+        )
+    return None
 
 
 class Listener(Protocol):
@@ -59,6 +72,7 @@ class KafkaSource:
         listener: Listener,
         options: Mapping[str, object],
     ) -> None:
+        self._group = group
         self._listener = listener
         self._failure: BaseException | None = None
         self._consumer = Consumer(
@@ -81,7 +95,8 @@ class KafkaSource:
                 # A full queue stops fetching for this long; the client's second leaves it empty for most of it.
                 "fetch.queue.backoff.ms": 20,
                 **options,
-            }
+            },
+            logger=logger,
         )
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -108,23 +123,25 @@ class KafkaSource:
         error = message.error()
         if error is None:
             return False
-        where = f"{message.topic()}-{message.partition()}" if message.topic() else "consumer"
-        if error.fatal() or error.code() in _FATAL:
-            raise Stopped(
-                f"{where}: {error.name()}: {error.str()}. The log is not what the table was written from: it was "
-                f"truncated, or begins behind H. Way on: start again; the start says which, and what to do"
-            )
+        where = f"{message.topic()}-{message.partition()}" if message.topic() else f"group {self._group}"
+        if (reason := stop_reason(where, error)) is not None:
+            raise Stopped(reason)
         logger.warning("kafka", extra={"where": where, "error": f"{error.name()}: {error.str()}"})
         return True
 
     def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
-        """(Re)start assigned partitions at their offsets; queued records of them are discarded."""
+        """(Re)start assigned partitions at their offsets; queued records of them are discarded.
+
+        They are read from now on, whether they were paused before or not.
+        """
         assigned = {TopicPartition(p.topic, p.partition) for p in self._consumer.assignment()}
         places = [_place(where, start) for where, start in starts.items() if where in assigned]
         if places:
             # Seeking keeps no leader epoch; assigning anew does, and drops what was fetched before.
             self._consumer.incremental_unassign(places)
             self._consumer.incremental_assign(places)
+            # The client keeps a pause over unassigning and assigning, to the end of its own life.
+            self._consumer.resume(places)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Stop delivering these; what is queued is kept."""
@@ -162,8 +179,9 @@ class KafkaSource:
         ready = [_place(where, starts[where]) for where in wanted if where in starts]
         waiting = [KafkaTopicPartition(*where, OFFSET_BEGINNING) for where in wanted if where not in starts]
         consumer.incremental_assign(ready + waiting)
-        if waiting:
-            consumer.pause(waiting)
+        # A partition that this consumer had and paused before comes back paused.
+        consumer.resume(ready)
+        consumer.pause(waiting)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[Any]) -> None:
         self._give_up(consumer, partitions, lost=False)

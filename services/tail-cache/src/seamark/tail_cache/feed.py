@@ -33,6 +33,7 @@ class Feed:
     def __init__(self, bootstrap: str, options: Mapping[str, object] | None = None) -> None:
         self._assigned: dict[TopicPartition, KafkaTopicPartition] = {}
         self._lost: dict[TopicPartition, str] = {}
+        self._paused = False
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -61,7 +62,10 @@ class Feed:
         for where, start in starts.items():
             self._assigned[where] = _place(where, start)
         if starts:
-            self._consumer.incremental_assign([self._assigned[where] for where in starts])
+            places = [self._assigned[where] for where in starts]
+            self._consumer.incremental_assign(places)
+            # The client keeps each partition's pause over unassigning and assigning.
+            self._apply_pause(places)
 
     def end(self, gone: Iterable[TopicPartition]) -> None:
         places = [place for where in gone if (place := self._assigned.pop(where, None)) is not None]
@@ -69,9 +73,12 @@ class Feed:
             self._consumer.incremental_unassign(places)
 
     def pause(self, paused: bool) -> None:
-        places = list(self._assigned.values())
+        self._paused = paused
+        self._apply_pause(list(self._assigned.values()))
+
+    def _apply_pause(self, places: list[KafkaTopicPartition]) -> None:
         if places:
-            (self._consumer.pause if paused else self._consumer.resume)(places)
+            (self._consumer.pause if self._paused else self._consumer.resume)(places)
 
     def poll(self, most: int, timeout_seconds: float) -> list[Run]:
         # The client's own wait for a batch ends when it is full: here the first record ends it.

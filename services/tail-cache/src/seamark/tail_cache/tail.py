@@ -75,7 +75,7 @@ class Source(Protocol):
         ...
 
     def pause(self, paused: bool) -> None:
-        """Deliver nothing, or go on; what was fetched is kept."""
+        """Deliver nothing, or go on, of what is read now and of what is begun later."""
         ...
 
     def poll(self, most: int, timeout_seconds: float) -> list[Run]:
@@ -151,7 +151,6 @@ class Tail:
             starts[one.topic] = Start(one.first, epoch)
             self._metrics.begins.labels(kind.value).inc()
         self._source.begin(starts)
-        self._paused = False
 
     def commit(self, kind: RecordKind, points: Mapping[StreamPartition, Checkpoint]) -> None:
         """Hear of the table's checkpoints; what does not agree with them is dropped."""
