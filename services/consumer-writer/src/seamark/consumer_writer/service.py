@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from seamark.consumer_writer.commit_loop import Ended, Outcome, RetryPolicy, commit_until_ended
-from seamark.consumer_writer.kafka import KafkaSource
 from seamark.consumer_writer.table_writer import Start, TableWriter
 from seamark.lake.errors import CatalogUnavailable
 from seamark.stream.errors import LogUnavailable
@@ -25,8 +25,36 @@ from seamark.telemetry.metrics import WriterMetrics
 logger = logging.getLogger(__name__)
 
 REVOKE_SECONDS = 5.0
-"""How long a revoke waits for the batch in flight before it is dropped whole."""
+"""How long a revoke waits, for all batches in flight together, before they are dropped whole."""
 _RETRY_SECONDS = 1.0
+
+
+class Source(Protocol):
+    """Where records come from. `kafka.KafkaSource` and the in-memory twin both answer."""
+
+    def poll(self, most: int, timeout_seconds: float) -> list[Run]:
+        """Runs of up to `most` records. Rebalances are told to the listener from within.
+
+        Raises:
+            Stopped: the log cannot be read on from where the table ends.
+        """
+        ...
+
+    def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
+        """Read these from there on, paused before or not; what was fetched of them is dropped."""
+        ...
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+    def publish_positions(self, positions: Mapping[TopicPartition, int], metadata: str) -> None:
+        """For metrics and dashboards alone."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group. The listener may be told once more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +104,7 @@ class Writer:
         metrics: WriterMetrics,
         poll_records: int = 20_000,
         stop_seconds: float = 30.0,
+        revoke_seconds: float = REVOKE_SECONDS,
     ) -> None:
         """`tables`: by topic."""
         lanes = {id(table): _Lane(table) for table in tables.values()}
@@ -86,10 +115,11 @@ class Writer:
         self._metrics = metrics
         self._poll_records = poll_records
         self._stop_seconds = stop_seconds
+        self._revoke_seconds = revoke_seconds
         self._commits = ThreadPoolExecutor(1, "commit")
         self._published_at = time.monotonic()
 
-    # Rebalances: called inside KafkaSource.poll, on this thread.
+    # Rebalances: called inside Source.poll, on this thread.
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Start]:
         starts: dict[TopicPartition, Start] = {}
@@ -105,13 +135,18 @@ class Writer:
 
     def revoked(self, partitions: Sequence[TopicPartition], lost: bool) -> None:
         logger.info("lost" if lost else "revoked", extra={"partitions": _named(partitions)})
-        for lane, gone in self._by_lane(partitions):
-            flight = lane.flight
-            if flight is not None and flight.partitions.intersection(gone):
-                if not lost:
-                    self._resolve(lane, REVOKE_SECONDS)
-                if lane.flight is not None:
-                    self._drop(lane)
+        grouped = self._by_lane(partitions)
+        touched = [
+            lane
+            for lane, gone in grouped
+            if lane.flight is not None and lane.flight.partitions.intersection(gone)
+        ]
+        if not lost:
+            self._resolve(touched, time.monotonic() + self._revoke_seconds)
+        for lane in touched:
+            if lane.flight is not None:
+                self._drop(lane)
+        for lane, gone in grouped:
             lane.table.release(gone)
             lane.restore.difference_update(gone)
             lane.stuck.difference_update(gone)
@@ -126,7 +161,7 @@ class Writer:
 
     # The loop
 
-    def run(self, source: KafkaSource, stop: threading.Event) -> None:
+    def run(self, source: Source, stop: threading.Event) -> None:
         """Until `stop` is set; then what is buffered is committed, within the stop time.
 
         Raises:
@@ -141,10 +176,11 @@ class Writer:
             for lane in self._lanes:
                 if lane.flight is not None:
                     lane.flight.abandoned.set()
+                    lane.flight = None
             self._commits.shutdown(wait=True, cancel_futures=True)
             source.close()
 
-    def _step(self, source: KafkaSource) -> None:
+    def _step(self, source: Source) -> None:
         runs = source.poll(self._poll_records, 0.1)
         for lane in self._lanes:
             mine = [run for run in runs if self._lane_of[run.where.topic] is lane]
@@ -157,7 +193,7 @@ class Writer:
             self._limit(lane, source)
         self._publish(source)
 
-    def _observe(self, lane: _Lane, source: KafkaSource, runs: list[Run]) -> None:
+    def _observe(self, lane: _Lane, source: Source, runs: list[Run]) -> None:
         for paused in lane.table.observe(runs):
             if paused.where not in lane.stuck:
                 lane.stuck.add(paused.where)
@@ -201,13 +237,15 @@ class Writer:
         if lane.flight is not None and lane.flight.future.done():
             self._settle(lane, lane.flight.future.result())
 
-    def _resolve(self, lane: _Lane, seconds: float) -> None:
-        """Wait for the batch in flight."""
-        assert lane.flight is not None
-        try:
-            self._settle(lane, lane.flight.future.result(seconds))
-        except FutureTimeout:
-            return
+    def _resolve(self, lanes: Sequence[_Lane], deadline: float) -> None:
+        """Wait for the batches in flight until `deadline`; those not ended by then stay in flight."""
+        for lane in lanes:
+            if lane.flight is not None:
+                try:
+                    ended = lane.flight.future.result(max(0.0, deadline - time.monotonic()))
+                except FutureTimeout:
+                    continue
+                self._settle(lane, ended)
 
     def _settle(self, lane: _Lane, ended: Ended) -> None:
         lane.flight = None
@@ -257,7 +295,7 @@ class Writer:
         lane.restore.update(held)
         lane.restore_at = 0.0
 
-    def _restore(self, lane: _Lane, source: KafkaSource) -> None:
+    def _restore(self, lane: _Lane, source: Source) -> None:
         if not lane.restore or time.monotonic() < lane.restore_at:
             return
         try:
@@ -271,7 +309,7 @@ class Writer:
         lane.paused.difference_update(starts)
         source.begin(starts)
 
-    def _limit(self, lane: _Lane, source: KafkaSource) -> None:
+    def _limit(self, lane: _Lane, source: Source) -> None:
         held = lane.table.buffered_bytes
         name = lane.table.kind.value
         self._metrics.buffer_bytes.labels(name).set(held)
@@ -281,9 +319,14 @@ class Writer:
         wanted = set(lane.table.assigned) - lane.stuck if full else set()
         source.pause(sorted(wanted - lane.paused))
         source.resume(sorted(lane.paused - wanted))
+        if bool(wanted) != bool(lane.paused):
+            logger.info(
+                "reading pauses, the buffer is full" if wanted else "reading goes on",
+                extra={"table": name, "buffered_bytes": held, "in_flight_bytes": in_flight},
+            )
         lane.paused = wanted
 
-    def _publish(self, source: KafkaSource, force: bool = False) -> None:
+    def _publish(self, source: Source, force: bool = False) -> None:
         """Buffered positions as group offsets, once a second, with the tiers read."""
         now = time.monotonic()
         if not force and now - self._published_at < 1.0:
@@ -302,17 +345,15 @@ class Writer:
     def _finish(self) -> None:
         """Commit what is buffered; what does not land in time is read again at the next start."""
         deadline = time.monotonic() + self._stop_seconds
+        self._resolve(self._lanes, deadline)
+        if time.monotonic() < deadline:  # an attempt begun later would be waited for all the same
+            for lane in self._lanes:
+                if lane.flight is None and not lane.restore:
+                    self._launch(lane)
+            self._resolve(self._lanes, deadline)
         for lane in self._lanes:
-            if lane.flight is not None:
-                self._resolve(lane, max(0.0, deadline - time.monotonic()))
-        for lane in self._lanes:
-            if lane.flight is None and not lane.restore:
-                self._launch(lane)
-        for lane in self._lanes:
-            if lane.flight is not None:
-                self._resolve(lane, max(0.0, deadline - time.monotonic()))
-                if lane.flight is not None:
-                    logger.warning("stopped before the commit ended", extra={"table": lane.table.kind.value})
+            if lane.flight is not None or lane.table.pending:
+                logger.warning("stopped before the commit ended", extra={"table": lane.table.kind.value})
 
 
 def _named(partitions: Sequence[TopicPartition]) -> list[str]:
