@@ -15,8 +15,8 @@ help: ## List the targets
 setup: ## Make .venv with the locked versions (every target below does it when needed)
 	@.ci/bootstrap
 
-demo: setup ## Run everything on this machine; Ctrl-C stops, a second run resumes (SECONDS=30 FEED=... VENUE=...)
-	@$(BIN)/python -m seamark.local demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FEED),--feed $(FEED)) $(if $(VENUE),--venue $(VENUE))
+demo: setup ## Run everything on this machine; Ctrl-C stops, a second run resumes (SECONDS=30 FEED=... VENUE=... TRINO=1)
+	@$(BIN)/python -m seamark.local demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FEED),--feed $(FEED)) $(if $(VENUE),--venue $(VENUE)) $(if $(TRINO),--trino)
 
 test: test-unit test-model test-integration ## All tests, the quick ones first
 

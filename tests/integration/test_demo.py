@@ -13,8 +13,10 @@ import pytest
 from pyiceberg.catalog import load_catalog
 
 from seamark.local.engines import CatalogServer, KafkaNode, start_together, stop_together
+from seamark.local.engines.jdk import find_jdk25
 
 _SECONDS = 20
+_SECONDS_WITH_TRINO = 15
 
 
 def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +45,25 @@ def figure(name: str, output: str) -> list[int]:
     line = re.search(rf"^{re.escape(name)} +([\d, ]+)$", output, re.MULTILINE)
     assert line, f"no line {name!r} in:\n{output}"
     return [int(number.replace(",", "")) for number in line[1].split()]
+
+
+def assert_samples_are_shown(said: str) -> None:
+    """Each sample question, with rows and facts below it, all exact."""
+    requests = re.findall(r'^curl "\$API/([a-z/]+)', said, re.MULTILINE)
+    assert requests == [
+        "trades/recent",
+        "bars",
+        "aggregate",
+        "asof",
+        "instruments",
+        "estimate",
+        "watermark/trades",
+    ]
+    facts = re.findall(
+        r"^  exact, direct, freshness_ms \d+((?:; \w+ S \S+ H \d+ E \d+)+)$", said, re.MULTILINE
+    )
+    assert len(facts) == 5, said  # an estimate and a watermark are not said to be exact
+    assert re.search(r"^  freshness_ms \d+; trades S …\d{4} H [1-9]\d* E [1-9]\d*$", said, re.MULTILINE)
 
 
 def assert_oracle_sees_a_lost_row(folder: Path) -> None:
@@ -88,6 +109,7 @@ def test_a_demo_proves_itself_leaves_nothing_behind_and_resumes(
         assert "SIGKILL to the writer" in said
         assert re.search(r"first new row queryable \d+\.\d s after the start", said)
         assert f"{rows:,} rows of earlier runs" in said, "it did not resume"
+        assert_samples_are_shown(said)
         for nothing in ("missing", "doubled", "wrong", "waiting above the checkpoint", "unproven, log gone"):
             assert figure(nothing, said) == [0, 0, 0, 0]
         trades, quotes, reference_data, feed_events = figure("rows in Iceberg", said)
@@ -99,6 +121,26 @@ def test_a_demo_proves_itself_leaves_nothing_behind_and_resumes(
         malformed = re.search(r"malformed frames: (\d+) sent, (\d+) kept as dead letters", said)
         assert malformed and 0 < int(malformed[1]) == int(malformed[2])
     assert_oracle_sees_a_lost_row(tmp_path / "sim")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
+def test_answers_whose_history_trino_read_are_proven_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jdk, reason = find_jdk25()
+    if jdk is None:
+        pytest.skip(reason)
+    monkeypatch.setenv("MARK", str(tmp_path))
+    done = run(tmp_path, "--trino", "--seconds", str(_SECONDS_WITH_TRINO))
+    said = done.stdout + done.stderr
+    if "demo: cannot fetch" in said:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, said
+    assert survivors(tmp_path) == []
+    assert "PASSED" in said.splitlines()
+    read = re.search(r"(\d+) of them from lake and stream together \(Trino read the history of (\d+)\)", said)
+    assert read and 0 < int(read[2]) < int(read[1]), said
+    assert '"engine": "trino"' in said, "the header shown is not one of these"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent there alone")

@@ -37,6 +37,17 @@ def test_a_demo_that_cannot_start_says_why_in_one_line(
     assert capsys.readouterr().err.startswith(f"demo: {tmp_path / 'file'}")
 
 
+def test_trino_without_a_jdk_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JAVA25_HOME", str(tmp_path))
+    assert main(["demo", "--trino", "--directory", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"demo: Trino needs a JDK of version 25 or newer ({tmp_path}: has no bin/javac)")
+    assert "JAVA25_HOME" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_engines_have_their_own_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["engines", "--help"])

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import requests
+
+from seamark.local.answers import AnswerFolder
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 30.0
 _PAUSE_SECONDS = 0.4
 _WINDOW_SECONDS = 20
+_MOST_FAILURES = 3
 
 
 @dataclass(slots=True)
@@ -28,30 +32,85 @@ class Asked:
     answers: int = 0
     across: int = 0
     """Answers with rows of the lake and of the stream."""
+    by_trino: int = 0
+    """Of these: those whose history Trino read."""
     statuses: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
     """From request to the answer's last byte."""
-    sample: Mapping[str, object] | None = None
-    """Header of the newest answer that crossed the seam."""
+    sample: Mapping[str, Any] | None = None
+    """Header of the newest answer that crossed the seam, with Trino where it had a part in one."""
+
+    def note(self, table: str, header: Mapping[str, Any], milliseconds: float) -> None:
+        """Count an answer about `table` by what its header says."""
+        self.answers += 1
+        self.milliseconds.append(milliseconds)
+        of_table = header["tables"][table]
+        if any(0 < of_table["H"].get(where, 0) < end for where, end in of_table["E"].items()):
+            # Without files that may match nobody was asked, whatever engine was meant.
+            by_trino = header["engine"] == "trino" and header["estimate"]["files"] > 0
+            self.across += 1
+            self.by_trino += by_trino
+            if by_trino or not self.by_trino:
+                self.sample = header
+
+    def summary(self, trino: bool) -> str:
+        """What people get to read. `trino`: it was there to be asked."""
+        if not self.answers:
+            return "no question was answered while it ran"
+        through = f" (Trino read the history of {self.by_trino})" if trino else ""
+        return (
+            f"{self.answers} questions answered while it ran, {self.across} of them from lake and stream "
+            f"together{through}, half of them within {statistics.median(self.milliseconds):.0f} ms"
+        )
+
+    def problems(self, trino: bool) -> list[str]:
+        """What is off. `trino`: it was there to be asked."""
+        found = [f"a question was not answered: {failure}" for failure in self.failures[:_MOST_FAILURES]]
+        if not self.answers:
+            found.append("no question was answered while it ran")
+        elif trino and not self.by_trino:
+            found.append("no answer from lake and stream together has a history that Trino read")
+        return found
+
+
+def question(
+    number: int, symbols: Sequence[str], engines: Sequence[str], now_us: int
+) -> tuple[str, dict[str, str]]:
+    """Table and parameters of question `number`, counted from 0.
+
+    In turn: everything, one symbol, the last seconds; trades and quotes; each by each of
+    `engines`, or by cost where none is named.
+    """
+    turn, engine = divmod(number, max(1, len(engines)))
+    parameters = {"format": "arrow"}
+    if engines:
+        parameters["engine"] = engines[engine]
+    shape = turn // 2 % 3
+    if shape == 1 and symbols:
+        parameters["symbols"] = symbols[turn // 6 % len(symbols)]
+    if shape == 2:
+        parameters["start"] = str(now_us - _WINDOW_SECONDS * 1_000_000)
+    return ("trades", "quotes")[turn % 2], parameters
 
 
 class Asking:
-    """A thread that asks in turn for: everything, one symbol, the last seconds; trades and quotes.
+    """A thread that asks one `question` after another.
 
-    Each answer goes to `folder`: its rows as Parquet, and a line in answers.jsonl with what was
-    asked and what the answer's header said.
+    Each answer goes to `folder`, as `AnswerFolder` keeps them.
     """
 
-    def __init__(self, api_url: str, folder: Path, symbols: Sequence[str]) -> None:
-        self._api_url, self._folder, self._symbols = api_url, folder, symbols
+    def __init__(
+        self, api_url: str, folder: Path, symbols: Sequence[str], engines: Sequence[str] = ()
+    ) -> None:
+        self._api_url, self._symbols, self._engines = api_url, symbols, engines
+        self._kept = AnswerFolder(folder)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="asking", daemon=True)
         self._session = requests.Session()
         self.asked = Asked()
 
     def start(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -62,18 +121,12 @@ class Asking:
     def _run(self) -> None:
         number = 0
         while not self._stop.is_set():
-            table = ("trades", "quotes")[number % 2]
-            shape = number // 2 % 3
-            parameters: dict[str, str] = {"format": "arrow"}
-            if shape == 1 and self._symbols:
-                parameters["symbols"] = self._symbols[number // 6 % len(self._symbols)]
-            if shape == 2:
-                parameters["start"] = str(time.time_ns() // 1000 - _WINDOW_SECONDS * 1_000_000)
-            self._ask(f"{time.time_ns()}", table, parameters)
+            table, parameters = question(number, self._symbols, self._engines, time.time_ns() // 1000)
+            self._ask(table, parameters)
             number += 1
             self._stop.wait(_PAUSE_SECONDS)
 
-    def _ask(self, name: str, table: str, parameters: Mapping[str, str]) -> None:
+    def _ask(self, table: str, parameters: Mapping[str, str]) -> None:
         began = time.monotonic()
         try:
             answer = self._session.get(
@@ -86,24 +139,13 @@ class Asking:
         if answer.status_code not in (200, 206):
             self.asked.failures.append(f"{table} {parameters}: {answer.status_code} {answer.text[:300]}")
             return
-        self.asked.milliseconds.append((time.monotonic() - began) * 1000)
+        milliseconds = (time.monotonic() - began) * 1000
         header = json.loads(answer.headers["Seamark-Answer"])
-        rows = pa.ipc.open_stream(answer.content).read_all()
-        pq.write_table(rows, self._folder / f"{name}.parquet")
-        of_table = header["tables"][table]
-        line = {
-            "rows": f"{name}.parquet",
-            "table": table,
-            "symbols": [parameters["symbols"]] if "symbols" in parameters else [],
-            "from_us": int(parameters["start"]) if "start" in parameters else None,
-            "to_us": None,
-            "end": of_table["E"],
-            "missing": of_table["missing"],
-            "exact": header["exact"],
-        }
-        with (self._folder / "answers.jsonl").open("a") as lines:
-            lines.write(json.dumps(line) + "\n")
-        self.asked.answers += 1
-        if any(0 < of_table["H"].get(where, 0) < end for where, end in of_table["E"].items()):
-            self.asked.across += 1
-            self.asked.sample = header
+        self._kept.keep(
+            table,
+            pa.ipc.open_stream(answer.content).read_all(),
+            header,
+            symbols=[parameters["symbols"]] if "symbols" in parameters else [],
+            from_us=int(parameters["start"]) if "start" in parameters else None,
+        )
+        self.asked.note(table, header, milliseconds)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,15 @@ from pathlib import Path
 from pyiceberg.catalog import load_catalog
 
 from seamark.local.asking import Asking
-from seamark.local.engines import CatalogServer, KafkaNode, start_together, stop_together
+from seamark.local.engines import CatalogServer, KafkaNode, TrinoServer, start_together, stop_together
+from seamark.local.engines.jdk import require_jdk25
 from seamark.local.engines.process import SupervisedProcess
+from seamark.local.engines.together import Engine
 from seamark.local.errors import DemoError
+from seamark.local.milestones import Milestones
 from seamark.local.readings import Instruments, Reading
 from seamark.local.run_directory import claimed
+from seamark.local.samples import show_samples
 from seamark.local.services import NAMESPACE, Services
 from seamark.local.source import Source
 from seamark.local.view import View
@@ -28,26 +31,36 @@ _STOP_SECONDS = 40.0  # each service has its own, shorter deadlines
 _DRAIN_SECONDS = 60.0
 
 
-def run_demo(source: Source, directory: Path, seconds: float | None) -> int:
+def run_demo(source: Source, directory: Path, seconds: float | None, with_trino: bool) -> int:
     """Runs until `seconds` are over, or Ctrl-C. Returns 0 if the proof holds, 1 if not.
+
+    `with_trino`: half of the questions asked meanwhile have their history read by Trino.
 
     Raises DemoError or EngineError where a part does not start or ends by itself,
     KeyboardInterrupt where it is interrupted while starting or stopping. No process is left.
     """
+    if with_trino:
+        require_jdk25()  # said at once, not when all else has started
     with View() as view, claimed(directory, source.label) as folder:
         kafka, catalog = KafkaNode(folder / "kafka", progress=view.say), CatalogServer(folder / "catalog")
+        trino = TrinoServer(folder / "trino", catalog, progress=view.say) if with_trino else None
+        engines: list[Engine] = [kafka, catalog, *([trino] if trino else [])]
         try:
             view.say(f"starting on {folder}, fed by {source}")
-            start_together([kafka, catalog])
+            start_together(engines)
             view.say(f"Kafka answers at {kafka.bootstrap}, the catalog at {catalog.properties()['uri']}")
-            services = Services(folder, kafka, catalog, source)
+            if trino:
+                view.say("Trino answers at http://{}:{}".format(*trino.address))
+            services = Services(folder, kafka, catalog, trino, source)
             try:
-                return _Run(view, kafka, catalog, services, source, seconds, folder / "answers").run()
+                return _Run(
+                    view, kafka, catalog, services, source, seconds, folder / "answers", with_trino
+                ).run()
             finally:
                 services.kill()
         finally:
             view.freeze()
-            stop_together([kafka, catalog])
+            stop_together(engines)
             view.say("all processes have ended")
 
 
@@ -63,17 +76,15 @@ class _Run:
         source: Source,
         seconds: float | None,
         answers: Path,
+        trino: bool,
     ) -> None:
-        self._answers = answers
+        self._answers, self._trino = answers, trino
         self._asking: Asking | None = None
         self._view, self._kafka, self._catalog = view, kafka, catalog
         self._services, self._source, self._seconds = services, source, seconds
         self._problems: list[str] = []
-        self._rows_before = 0
-        self._first_row_seconds: float | None = None
-        self._killed: Reading | None = None
-        self._rows_gone = 0
-        self._back_seconds: float | None = None
+        self._sampled = False
+        self._milestones = Milestones(view.began_seconds, 0)
 
     def run(self) -> int:
         services, say = self._services, self._view.say
@@ -86,7 +97,7 @@ class _Run:
             services.leg_metrics_url,
         )
         before = instruments.read()
-        self._rows_before = before.market_rows
+        self._milestones.rows_before = before.market_rows
         say(f"topics, tables and streams are there; {before.rows:,} rows of earlier runs")
         services.start_writer()
         services.start_readers()
@@ -106,7 +117,8 @@ class _Run:
             f"ask away: {services.api_url}/v1/trades/recent?last=5 (all it can do: {services.api_url}/openapi.json)"
         )
         shutil.rmtree(self._answers, ignore_errors=True)
-        self._asking = Asking(services.api_url, self._answers, services.symbols())
+        engines = ("direct", "trino") if self._trino else ()
+        self._asking = Asking(services.api_url, self._answers, services.symbols(), engines)
         self._asking.start()
         try:
             self._watch(instruments)
@@ -126,32 +138,38 @@ class _Run:
             reading = instruments.read()
             self._note_progress(reading)
             self._view.show(
-                reading, "running" if self._killed is None else "running, the writer was killed once"
+                reading,
+                "running" if self._milestones.killed is None else "running, the writer was killed once",
             )
             _require_alive(self._services.running())
-            if self._killed is None and time.monotonic() >= kill_at and self._worth_killing(reading):
+            if time.monotonic() >= kill_at and self._milestones.worth_killing(reading):
                 self._kill_writer(instruments, reading)
-            time.sleep(_READ_SECONDS if self._first_row_seconds else _READ_SECONDS / 4)
+            committed = self._milestones.first_row_seconds is not None
+            if committed and self._asking and self._asking.asked.across:
+                self._show_samples()
+            time.sleep(_READ_SECONDS if committed else _READ_SECONDS / 4)
 
     def _note_progress(self, reading: Reading) -> None:
-        if self._first_row_seconds is None and reading.market_rows > self._rows_before:
-            self._first_row_seconds = reading.at_seconds - self._view.began_seconds
-            self._view.say(f"first new row can be queried, {self._first_row_seconds:.1f} s after the start")
-        killed = self._killed
-        if killed is not None and self._back_seconds is None and reading.market_rows > killed.market_rows:
-            self._back_seconds = reading.at_seconds - killed.at_seconds
-            self._view.say(f"the writer commits again, {self._back_seconds:.1f} s after its death")
+        for news in self._milestones.note(reading):
+            self._view.say(news)
 
-    def _worth_killing(self, reading: Reading) -> bool:
-        return self._first_row_seconds is not None and bool(reading.buffered_rows)
+    def _show_samples(self) -> None:
+        """Once: while all runs, so that whoever reads them can ask the same."""
+        if self._sampled:
+            return
+        self._sampled = True
+        self._view.say(
+            "sample questions; of each table S: snapshot, H: end of what S holds, E: end of the answer"
+        )
+        self._problems += show_samples(self._services.api_url, self._view.plain)
 
     def _kill_writer(self, instruments: Instruments, reading: Reading) -> None:
         self._services.writer.kill()
         # What it had landed until then is counted now: a row more than this is its successor's.
-        self._killed = instruments.read()
-        self._rows_gone = reading.buffered_rows or 0
+        killed = self._milestones.killed = instruments.read()
+        gone = self._milestones.rows_gone = reading.buffered_rows or 0
         self._view.say(
-            f"SIGKILL to the writer: {self._killed.rows:,} rows committed, about {self._rows_gone:,} more in its "
+            f"SIGKILL to the writer: {killed.rows:,} rows committed, about {gone:,} more in its "
             f"memory are gone; starting it again"
         )
         self._services.start_writer()
@@ -159,6 +177,7 @@ class _Run:
     def _stop(self, instruments: Instruments) -> None:
         """Source, leg, writer: each has all of the one before it when it is stopped."""
         services = self._services
+        self._show_samples()
         if services.venue is not None:
             self._stop_one(services.venue, "the simulator has sent its last frame and closed its connections")
         if services.leg is not None:
@@ -190,16 +209,8 @@ class _Run:
     def _stop_asking(self) -> None:
         assert self._asking is not None
         self._asking.stop()
-        asked = self._asking.asked
-        self._problems += [f"a question was not answered: {failure}" for failure in asked.failures[:3]]
-        if asked.answers:
-            typical = statistics.median(asked.milliseconds)
-            self._view.say(
-                f"{asked.answers} questions answered while it ran, {asked.across} of them from lake and stream "
-                f"together, half of them within {typical:.0f} ms"
-            )
-        else:
-            self._problems.append("no question was answered while it ran")
+        self._view.say(self._asking.asked.summary(self._trino))
+        self._problems += self._asking.asked.problems(self._trino)
 
     def _stop_one(self, process: SupervisedProcess, done: str) -> None:
         process.stop(_STOP_SECONDS)
@@ -224,7 +235,8 @@ class _Run:
             )
         except OracleError as error:
             raise DemoError(f"the oracle cannot judge: {error}") from error
-        self._problems += self._too_little()
+        leg = self._services.leg
+        self._problems += self._milestones.too_little(str(leg.log_path) if leg else "no leg")
         self._problems += [
             f"{table.waiting:,} records of {table.table} are above the checkpoint after an orderly stop"
             for table in verdict.tables
@@ -237,13 +249,8 @@ class _Run:
             self._view.plain("The header of one answer from both sides:")
             self._view.plain(json.dumps(self._asking.asked.sample, indent=2))
             self._view.plain("")
-        if self._first_row_seconds is not None:
-            self._view.plain(f"first new row queryable {self._first_row_seconds:.1f} s after the start")
-        if self._killed is not None and self._back_seconds is not None:
-            self._view.plain(
-                f"writer killed once with about {self._rows_gone:,} rows in memory; "
-                f"new rows committed {self._back_seconds:.1f} s later"
-            )
+        for line in self._milestones.summary():
+            self._view.plain(line)
         self._view.plain(f"proof derived in {time.monotonic() - began:.1f} s")
         for problem in self._problems:
             self._view.plain(f"OFF  {problem}")
@@ -252,21 +259,6 @@ class _Run:
             return 0
         self._view.plain("FAILED")
         return 1
-
-    def _too_little(self) -> list[str]:
-        problems = []
-        if self._first_row_seconds is None:
-            problems.append(
-                "nothing new was committed: the run was too short, or nothing came from the venue "
-                f"({self._services.leg.log_path if self._services.leg else 'no leg'})"
-            )
-        if self._killed is None:
-            problems.append(
-                "the writer was never killed: the run was too short to prove that it survives that"
-            )
-        elif self._back_seconds is None:
-            problems.append("the writer committed nothing after it was killed: the run was too short")
-        return problems
 
 
 def _require_alive(processes: Sequence[SupervisedProcess]) -> None:

@@ -12,7 +12,13 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from seamark.local.engines import CatalogServer, EngineDiedError, EngineNotReadyError, KafkaNode
+from seamark.local.engines import (
+    CatalogServer,
+    EngineDiedError,
+    EngineNotReadyError,
+    KafkaNode,
+    TrinoServer,
+)
 from seamark.local.engines.ports import LOOPBACK, is_free, kept_ports
 from seamark.local.engines.process import SupervisedProcess
 from seamark.local.source import Source
@@ -28,7 +34,15 @@ _POLL_SECONDS = 0.05
 class Services:
     """Writer, venue and leg of one run, each a supervised process with its log in `folder`."""
 
-    def __init__(self, folder: Path, kafka: KafkaNode, catalog: CatalogServer, source: Source) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kafka: KafkaNode,
+        catalog: CatalogServer,
+        trino: TrinoServer | None,
+        source: Source,
+    ) -> None:
+        """`trino`: None where the gateway reads history by itself alone."""
         self._folder, self._source = folder, source
         ports = _free_ports(folder)
         self.writer_metrics_url = f"http://{LOOPBACK}:{ports['writer']}/metrics"
@@ -54,6 +68,7 @@ class Services:
                 TAIL_ADDRESSES=self._tail_address,
                 AUTH="off",
                 CURSOR_KEY=_kept_secret(folder / "cursor-key"),
+                TRINO_URL="" if trino is None else "http://{}:{}".format(*trino.address),
             ),
         )
         self._init = self._process("init", ["seamark.consumer_writer", "init"], environment)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
 
+from seamark.local.engines.errors import EngineMissingError
+
 _OLDEST_MAJOR = 25
 _INSTALLED = ("/usr/lib/jvm/*", "/Library/Java/JavaVirtualMachines/*/Contents/Home")
 _ANSWER_SECONDS = 20.0
@@ -39,6 +41,14 @@ def find_jdk25(
         f"Trino needs a JDK of version {_OLDEST_MAJOR} or newer ({looked_at}): "
         "install one, and name its folder in JAVA25_HOME if it is not found"
     )
+
+
+def require_jdk25() -> Path:
+    """The home of such a JDK. Raises EngineMissingError with the reason and what to do about it."""
+    jdk, reason = find_jdk25()
+    if jdk is None:
+        raise EngineMissingError(reason)
+    return jdk
 
 
 def _fault(home: Path) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import requests
 
 from seamark.local.engines.catalog import CatalogServer
-from seamark.local.engines.errors import EngineDiedError, EngineMissingError
+from seamark.local.engines.errors import EngineDiedError
 from seamark.local.engines.jars import jar_files
-from seamark.local.engines.jdk import find_jdk25
+from seamark.local.engines.jdk import require_jdk25
 from seamark.local.engines.paths import cache, manifest
 from seamark.local.engines.ports import LOOPBACK, kept_ports, require_free
 from seamark.local.engines.process import SupervisedProcess
@@ -41,7 +41,7 @@ class TrinoServer:
         """`port` is that of HTTP; 0 takes the one used last time, else a free one.
 
         `catalog` has to run when a query names the lake, not before. `progress` gets a line for
-        people when something takes long (the first start of a machine fetches the jars).
+        people when something takes long (each start; the first of a machine fetches the jars).
         """
         directory = directory.absolute()
         directory.mkdir(parents=True, exist_ok=True)
@@ -69,9 +69,7 @@ class TrinoServer:
         Raises EngineMissingError (also when the machine has no JDK that will do), PortInUseError,
         EngineDiedError or EngineNotReadyError, each with what to do about it.
         """
-        jdk, reason = find_jdk25()
-        if jdk is None:
-            raise EngineMissingError(reason)
+        jdk = require_jdk25()
         require_free("Trino", self._ports, self.directory)
         jars = cache("trino") / "jars"
         server_jars = jar_files(manifest("trino", "server.jars.lock"), jars, self._progress)
@@ -92,6 +90,7 @@ class TrinoServer:
             self.directory / "trino.log",
             environment=self._environment(self._link_plugin(plugin_jars)),
         )
+        self._progress("starting Trino: 10 s, longer where other work goes on")
         self._process.start()
         try:
             self._process.wait_ready(self._answers, _READY_SECONDS)
