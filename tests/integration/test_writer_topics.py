@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from confluent_kafka import Producer
 
 from integration.market import Feed, Market, Program, Spares, open_market, wait_until
 from seamark.lake.checkpoint import StreamPartition, excluded_from_text
@@ -244,6 +248,38 @@ def test_poison_at_each_place_of_a_batch_goes_to_the_dead_letters_and_the_rest_i
     assert figures.refused == len(bad) == market.checkpoints()[0].counters.dlq
 
 
+def test_a_refused_record_of_any_size_is_a_dead_letter_and_the_rest_is_kept(market: Market) -> None:
+    writer = market.start_reading()
+    feed = Feed(market)
+    symbol = symbol_of(market, feed, 0)
+    noise = random.Random(5).randbytes(1_048_000)
+    # As it came; more than the topic takes as the writer packs it; more than the client sends at all.
+    values = {"none": noise, "zstd": noise[:900_000] * 2, "lz4": b"{" * 20 * 1024 * 1024}
+    at = market.ends()[0]
+    for codec, value in values.items():
+        feed.send(20)
+        producer = Producer(
+            {
+                "bootstrap.servers": market.kafka.bootstrap,
+                "compression.type": codec,
+                "message.max.bytes": 64 * 1024 * 1024,
+                "log_level": 2,
+            }
+        )
+        producer.produce(market.topic, value, key=symbol.encode(), partition=0)
+        assert producer.flush(20) == 0
+    feed.send(20)
+    market.drain(writer)
+    letters = sorted(market.dead_letters(), key=lambda letter: int(letter["offset"]))
+    assert [letter["value"] for letter in letters] == [noise, None, None]
+    assert all(letter["key"] == symbol.encode() and int(letter["offset"]) >= at for letter in letters)
+    for letter, value in zip(letters, values.values(), strict=True):
+        whole = letter["value"] is not None
+        assert letter.get("value_bytes") == (None if whole else str(len(value)))
+        assert letter.get("sha256") == (None if whole else hashlib.sha256(value).hexdigest())
+    assert market.judge(feed.distinct).refused == len(values)
+
+
 def good_bytes(feed: Feed, symbol: str) -> bytes:
     """A trade that is only there to be broken."""
     feed.distinct -= 1
@@ -353,6 +389,18 @@ def test_an_engine_that_is_absent_at_start_is_named_after_the_start_timeout(
     assert "Traceback" not in said
 
 
+def test_a_stop_while_an_engine_is_waited_for_ends_with_0(market: Market) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        writer = market.start(kafka_bootstrap=f"{LOOPBACK}:{taken.getsockname()[1]}")
+        writer.await_said("waiting")
+        assert writer.terminate() == 0, writer.log()
+
+
+def test_a_table_that_was_never_made_names_init(market: Market) -> None:
+    assert "Way on: init" in refused(market.start(catalog_namespace="nowhere"))
+
+
 def test_an_engine_that_comes_late_is_waited_for(market: Market, catalog_server: CatalogServer) -> None:
     catalog_server.kill()
     try:
@@ -417,13 +465,24 @@ def test_a_metrics_port_in_use_is_named(market: Market) -> None:
     assert f"SEAMARK_METRICS_PORT was {port}, which cannot be served on" in said
 
 
+def whole_lines(program: Program) -> list[str]:
+    """All lines of a log but one that is still being written."""
+    return program.log().rpartition("\n")[0].splitlines()
+
+
 def test_kafka_that_is_gone_for_a_while_delays_and_loses_nothing(market: Market, kafka: KafkaNode) -> None:
     feed = Feed(market)
     writer = market.start_reading()
     feed.send(200, repeats=0.02, poison=0.02)
     kafka.kill()
     try:
-        wait_until(lambda: "Connection refused" in writer.log(), "the writer has noticed")
+        # What the client itself has to say is a line of the log as any other.
+        wait_until(
+            lambda: any(
+                "Connection refused" in line["message"] for line in map(json.loads, whole_lines(writer))
+            ),
+            lambda: f"the writer has noticed:\n{writer.log()}",
+        )
     finally:
         kafka.start()
     feed.send(200, repeats=0.02, poison=0.02)

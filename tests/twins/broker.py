@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 
 PARTITIONS = 4
 """Of each topic that is made by using it."""
@@ -26,3 +26,20 @@ class MockBroker:
         for value in values:
             self._producer.produce(topic, value, partition=partition)
         assert self._producer.flush(_SECONDS) == 0, "the mock broker did not acknowledge all records"
+
+    def messages(self, topic: str) -> list[Message]:
+        """All records of a topic, partition by partition."""
+        reader = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader", "log_level": 0})
+        found: list[Message] = []
+        for partition in range(PARTITIONS):
+            where = TopicPartition(topic, partition, OFFSET_BEGINNING)
+            _, end = reader.get_watermark_offsets(where, timeout=_SECONDS)
+            reader.assign([where])
+            left = end
+            while left:
+                batch = reader.consume(left, _SECONDS)
+                assert batch, f"{left} of {end} records of {topic}-{partition} did not come"
+                found += batch
+                left -= len(batch)
+        reader.close()
+        return found

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from seamark.stream.deadletter import (
     MAX_ERROR_BYTES,
     DeadLetter,
+    LeftOut,
     LogPosition,
     VenueFrame,
     from_headers,
@@ -22,7 +23,7 @@ FRAMES = st.builds(
 )
 
 
-@given(st.builds(DeadLetter, POSITIONS | FRAMES, NAMES))
+@given(st.builds(DeadLetter, POSITIONS | FRAMES, NAMES, st.none() | st.builds(LeftOut.of, st.binary())))
 def test_headers_carry_the_whole_letter(letter):
     assert from_headers(to_headers(letter)) == letter
 
@@ -38,6 +39,13 @@ def test_a_log_position_is_written_as_documented():
         ("schema_id", b"1"),
         ("error", b"truncated"),
     ]
+
+
+def test_bytes_that_were_left_out_are_named_by_number_and_hash():
+    letter = DeadLetter(VenueFrame("binance", "spot", "s", 1), "too long", LeftOut.of(b"abc"))
+    named = dict(to_headers(letter))
+    assert named["value_bytes"] == b"3"
+    assert named["sha256"] == b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=MAX_ERROR_BYTES // 2, max_size=2 * MAX_ERROR_BYTES))

@@ -19,11 +19,16 @@ class StartRefused(Exception):
     """Something that must be there at start is not: the text names it."""
 
 
+class StoppedAtStart(StartRefused):
+    """Nothing is amiss: the process was told to stop while it waited."""
+
+
 def wait_for(what: str, where: str, ask: Callable[[], T], timeout_seconds: float, stop: threading.Event) -> T:
     """Ask once a second until there is an answer.
 
     Raises:
-        StartRefused: no answer within the time, or `stop` was set.
+        StartRefused: no answer within the time.
+        StoppedAtStart: `stop` was set.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -36,4 +41,4 @@ def wait_for(what: str, where: str, ask: Callable[[], T], timeout_seconds: float
                 ) from error
             logger.warning("waiting", extra={"for": what, "at": where, "error": str(error)})
         if stop.wait(1.0):
-            raise StartRefused(f"stopped while waiting for {what} at {where}")
+            raise StoppedAtStart(f"stopped while waiting for {what} at {where}")

@@ -1,11 +1,13 @@
 """The headers of `market.dlq`: where the bytes came from and why they are here.
 
-The value of a dead letter is the refused bytes as they were, its key the original key. The
-topic is at least once; the authoritative count of refused records is in the commit.
+The value of a dead letter is the refused bytes as they were, its key the original key. Bytes that
+are too many for the topic stay in the log, and the headers say how many and which. The topic is at
+least once; the authoritative count of refused records is in the commit.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -55,11 +57,26 @@ class VenueFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The bytes that a letter is about and does not hold: they were too many."""
+
+    value_bytes: int
+    sha256: str
+    """In hex."""
+
+    @classmethod
+    def of(cls, value: bytes) -> LeftOut:
+        return cls(len(value), hashlib.sha256(value).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """Why bytes were refused, and where they came from."""
 
     source: LogPosition | VenueFrame
     error: str
+    left_out: LeftOut | None = None
+    """None: the letter's value is the refused bytes."""
 
 
 def to_headers(letter: DeadLetter) -> Headers:
@@ -85,6 +102,8 @@ def to_headers(letter: DeadLetter) -> Headers:
             "symbol": source.symbol,
             "native_id": source.native_id,
         }
+    if letter.left_out is not None:
+        values |= {"value_bytes": letter.left_out.value_bytes, "sha256": letter.left_out.sha256}
     headers = [(name, str(value).encode()) for name, value in values.items() if value is not None]
     # A cut may fall into a character; what is left of it is dropped.
     error = letter.error.encode("utf-8", "replace")[:MAX_ERROR_BYTES].decode("utf-8", "ignore")
@@ -109,13 +128,14 @@ def from_headers(headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter:
             raise DeadLetterInvalid(f"header {name!r} was {texts[name]!r}, must be a decimal number")
         return int(texts[name])
 
+    left_out = LeftOut(number("value_bytes"), text("sha256")) if "value_bytes" in texts else None
     origin = text("origin")
     if origin == Origin.LOG.value:
         schema_id = number("schema_id") if "schema_id" in texts else None
         position = LogPosition(
             text("topic"), number("stream"), number("partition"), number("offset"), schema_id
         )
-        return DeadLetter(position, text("error"))
+        return DeadLetter(position, text("error"), left_out)
     if origin == Origin.LEG.value:
         frame = VenueFrame(
             text("exchange"),
@@ -126,5 +146,5 @@ def from_headers(headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter:
             texts.get("symbol"),
             texts.get("native_id"),
         )
-        return DeadLetter(frame, text("error"))
+        return DeadLetter(frame, text("error"), left_out)
     raise DeadLetterInvalid(f"header 'origin' was {origin!r}, must be LOG or LEG")

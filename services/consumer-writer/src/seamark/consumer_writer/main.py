@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 from functools import partial
 
+from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 from pyiceberg.catalog import Catalog
 
@@ -27,17 +28,18 @@ from seamark.consumer_writer.table_writer import TableWriter
 from seamark.consumer_writer.topics import (
     check_topics,
     create_topics,
+    make_room_for_letters,
     market_topics,
     publish_routing,
     published_routings,
 )
-from seamark.lake.errors import CatalogUnavailable, LakeError
+from seamark.lake.errors import LakeError, TableMissing
 from seamark.lake.iceberg import IcebergTable, open_catalog
 from seamark.lake.states import ObjectStateStore
 from seamark.lake.tables import create_table
 from seamark.market.routing import Routing, bundled_tiers, routing_for
 from seamark.market.schema import RecordKind
-from seamark.startup import StartRefused, wait_for
+from seamark.startup import StartRefused, StoppedAtStart, wait_for
 from seamark.stream.cluster import KafkaCluster
 from seamark.stream.decode import Decoder
 from seamark.stream.errors import LogUnavailable, Stopped, TopicNameInvalid
@@ -60,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             init(settings)
         else:
             adopt_command(settings, parsed)
-    except (Stopped, StartRefused, LogUnavailable, LakeError) as error:
+    except StoppedAtStart as stopped:
+        logger.info("stopped before it had begun", extra={"reason": str(stopped)})
+    except (Stopped, StartRefused, LogUnavailable, LakeError, KafkaException) as error:
         logger.critical("stopped", extra={"reason": str(error)})
         print(f"consumer-writer {parsed.command}: {error}", file=sys.stderr)  # noqa: T201 - for the operator's eyes
         return 1
@@ -99,7 +103,7 @@ def run(settings: WriterSettings) -> None:
             store,
             cluster,
             Decoder(kind),
-            KafkaDeadLetters(settings.kafka_bootstrap),
+            KafkaDeadLetters(settings.kafka_bootstrap, stop),
             writer_id,
             expiry,
             settings.on_log_start,
@@ -107,7 +111,10 @@ def run(settings: WriterSettings) -> None:
         for topic, kind in kinds.items()
     }
     for lake in lakes.values():
-        lake.load()  # a missing table is said now, not at the first rebalance
+        try:
+            lake.load()  # a missing table is said now, not at the first rebalance
+        except TableMissing as missing:
+            raise StartRefused(f"{missing}. Way on: init makes it") from missing
     writer = Writer(
         tables,
         FlushPolicy(settings.flush_seconds, settings.flush_bytes),
@@ -118,8 +125,8 @@ def run(settings: WriterSettings) -> None:
     )
     cleanups = [StateCleanup(lake, store, settings.state_retention_seconds) for lake in lakes.values()]
     threading.Thread(
-        target=_sweep,
-        args=(cleanups, settings, stop),
+        target=sweep,
+        args=(cleanups, max(5.0, settings.state_retention_seconds / 12), stop),
         name="state-cleanup",
         daemon=True,
     ).start()
@@ -144,6 +151,13 @@ def init(settings: WriterSettings) -> None:
         "the settings of topics",
         settings.kafka_bootstrap,
         lambda: check_topics(settings.kafka_bootstrap, kinds, settings.replication_factor),
+        settings.start_timeout_seconds,
+        stop,
+    )
+    wait_for(
+        "room for dead letters",
+        settings.kafka_bootstrap,
+        lambda: make_room_for_letters(settings.kafka_bootstrap, kinds),
         settings.start_timeout_seconds,
         stop,
     )
@@ -213,14 +227,14 @@ def _catalog(settings: WriterSettings) -> Catalog:
     )
 
 
-def _sweep(cleanups: Sequence[StateCleanup], settings: WriterSettings, stop: threading.Event) -> None:
-    interval_seconds = max(5.0, settings.state_retention_seconds / 12)
+def sweep(cleanups: Sequence[StateCleanup], interval_seconds: float, stop: threading.Event) -> None:
+    """Sweep once an interval until `stop` is set. No error of the lake ends it."""
     while not stop.wait(interval_seconds):
         for cleanup in cleanups:
             try:
                 cleanup.sweep(time.monotonic())
-            except CatalogUnavailable as error:
-                logger.warning("state files not swept", extra={"error": str(error)})
+            except LakeError as error:
+                logger.warning("state files not swept", extra={"error": f"{type(error).__name__}: {error}"})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 _DAY_MS = 24 * 3600 * 1000
 _TIMEOUT_SECONDS = 15.0
+_LARGEST = "max.message.bytes"
+_LETTER_ROOM_BYTES = 64 * 1024
+"""What a dead letter may hold beside the record that it is about: headers, and another codec's luck."""
 
 
 def market_topics(asset_class: str, exchange: str) -> dict[str, RecordKind]:
@@ -34,12 +39,12 @@ def market_topics(asset_class: str, exchange: str) -> dict[str, RecordKind]:
 def create_topics(
     bootstrap: str, kinds: Mapping[str, RecordKind], partitions: int, replication_factor: int
 ) -> list[str]:
-    """Make what is missing; the names of new topics. Existing topics are not changed.
+    """Make what is missing; the names of new topics. Existing topics are not changed here.
 
     Raises:
         LogUnavailable: Kafka does not make a topic; the text says which and why.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap}, logger=logger)
     wanted = [
         NewTopic(
             topic,
@@ -86,13 +91,9 @@ def check_topics(bootstrap: str, topics: Collection[str], replication_factor: in
         StartRefused: under its settings a topic's offsets are not dense or its rows not safe.
         LogUnavailable: Kafka does not answer, or does not know a new topic everywhere yet.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
-    for resource, future in admin.describe_configs(resources, request_timeout=_TIMEOUT_SECONDS).items():
-        try:
-            config = {name: entry.value for name, entry in future.result().items()}
-        except KafkaException as error:
-            raise LogUnavailable(f"reading the settings of topic {resource.name}: {error}") from error
+    for topic, config in _configs(
+        AdminClient({"bootstrap.servers": bootstrap}, logger=logger), topics
+    ).items():
         required = {
             "message.timestamp.type": "LogAppendTime",
             "cleanup.policy": "delete",
@@ -102,12 +103,52 @@ def check_topics(bootstrap: str, topics: Collection[str], replication_factor: in
             required["min.insync.replicas"] = "2"
         for name, value in required.items():
             if config.get(name) != value:
-                raise StartRefused(f"topic {resource.name}: {name} was {config.get(name)}, must be {value}")
+                raise StartRefused(f"topic {topic}: {name} was {config.get(name)}, must be {value}")
+
+
+def make_room_for_letters(bootstrap: str, topics: Collection[str]) -> None:
+    """Let the dead-letter topic take what the market topics take, and the headers beside it.
+
+    Its limit is raised where it is below that, whoever made the topic; it is never lowered.
+
+    Raises:
+        LogUnavailable: Kafka does not answer, does not know a new topic everywhere yet, or refuses.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap}, logger=logger)
+    largest = {
+        topic: int(config[_LARGEST] or 0)
+        for topic, config in _configs(admin, [*topics, DEAD_LETTERS]).items()
+    }
+    needed = max(largest[topic] for topic in topics) + _LETTER_ROOM_BYTES
+    if largest[DEAD_LETTERS] >= needed:
+        return
+    entry = ConfigEntry(_LARGEST, str(needed), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, DEAD_LETTERS, incremental_configs=[entry])
+    try:
+        for future in admin.incremental_alter_configs([resource], request_timeout=_TIMEOUT_SECONDS).values():
+            future.result()
+    except KafkaException as error:
+        raise LogUnavailable(f"setting {_LARGEST} of topic {DEAD_LETTERS} to {needed}: {error}") from error
+    logger.info("topic changed", extra={"topic": DEAD_LETTERS, _LARGEST: needed})
+
+
+def _configs(admin: AdminClient, topics: Collection[str]) -> dict[str, dict[str, str | None]]:
+    """The settings of topics, by topic."""
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    found = {}
+    for resource, future in admin.describe_configs(resources, request_timeout=_TIMEOUT_SECONDS).items():
+        try:
+            found[resource.name] = {name: entry.value for name, entry in future.result().items()}
+        except KafkaException as error:
+            raise LogUnavailable(f"reading the settings of topic {resource.name}: {error}") from error
+    return found
 
 
 def publish_routing(bootstrap: str, routings: Sequence[Routing]) -> None:
     """Put routing records on the control topic, for producers to verify. Raises LogUnavailable."""
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True}, logger=logger
+    )
     failed: list[str] = []
     for routing in routings:
         producer.produce(

@@ -20,7 +20,7 @@ from seamark.lake.states import ObjectStateStore
 from seamark.market.schema import RecordKind
 from seamark.rpc.server import serve as serve_rpc
 from seamark.rpc.v1 import tail_pb2_grpc
-from seamark.startup import StartRefused, wait_for
+from seamark.startup import StartRefused, StoppedAtStart, wait_for
 from seamark.stream.cluster import KafkaCluster
 from seamark.stream.decode import Decoder
 from seamark.stream.errors import LogUnavailable, Stopped
@@ -52,6 +52,8 @@ def main() -> int:
     logs.configure("tail-cache", settings.log_level)
     try:
         asyncio.run(run(settings))
+    except StoppedAtStart as stopped:
+        logger.info("stopped before it had begun", extra={"reason": str(stopped)})
     except (Stopped, StartRefused, LogUnavailable, LakeError) as error:
         logger.critical("stopped", extra={"reason": str(error)})
         print(f"tail-cache: {error}", file=sys.stderr)  # noqa: T201 - for the operator's eyes
