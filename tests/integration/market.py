@@ -247,14 +247,14 @@ class Market:
         assert program.exit_code is None, program.log()
         return program
 
-    def held_by(self, program: Program) -> set[str]:
-        """Partitions of the trades topic that a writer has been given and not lost, by its log."""
+    def held_by(self, program: Program, topic: str | None = None) -> set[str]:
+        """Partitions that a writer has been given and not lost, by its log; of the trades topic or another."""
         held: set[str] = set()
         for line in program.log().splitlines():
             if '"partitions": ' not in line or not line.endswith("}"):
                 continue
             event = json.loads(line)
-            mine = {name for name in event["partitions"] if name.startswith(f"{self.topic}-")}
+            mine = {name for name in event["partitions"] if name.startswith(f"{topic or self.topic}-")}
             held = held | mine if event["message"] == "assigned" else held - mine
         return held
 

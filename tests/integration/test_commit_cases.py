@@ -15,6 +15,8 @@ from pyiceberg.table import Transaction
 from integration.fault_proxy import RESET, FaultProxy, Point
 from integration.market import Feed, Market, Spares, open_market, wait_until
 from seamark.local.engines import CatalogServer, KafkaNode
+from seamark.market.schema import RecordKind
+from seamark.stream.topics import market_topic
 
 CATALOG_TIMEOUT_SECONDS = 2
 TRADES = "/trades"
@@ -352,29 +354,62 @@ def test_two_writers_that_both_own_everything_write_everything_once(
     assert figures.refused == feed.poisoned
 
 
-def test_several_owners_of_parts_of_a_table_all_commit(
-    kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares
+def test_a_writer_paused_by_a_full_buffer_reads_on_after_a_rebalance(
+    market: Market, proxy: FaultProxy
 ) -> None:
-    # Of the 18 partitions of all topics each of three members gets 6: no one all 8 of a topic.
-    with open_market(kafka, catalog_server, spares, partitions=8) as market:
-        writers = [market.start() for _ in range(3)]
-        wait_until(
-            lambda: (
-                sum(len(market.held_by(writer)) for writer in writers) == 8
-                and all(len(market.held_by(writer)) <= 6 for writer in writers)
-            ),
-            lambda: "\n".join(writer.log() for writer in writers),
-        )
-        owners = [writer for writer in writers if market.held_by(writer)]
-        assert len(owners) > 1
-        feed = Feed(market)
-        for _ in range(5):
-            feed.send(400, repeats=0.05, swaps=0.05, poison=0.01)
-            market.drain(*writers)
-        for owner in owners:
-            assert len([line for line in owner.said("committed") if line["table"] == "trades"]) >= 3
-            assert not owner.said("fenced")
-        market.judge(feed.distinct)
+    writer = market.start_reading(flush_bytes=1024 * 1024)
+    feed = Feed(market)
+    held = proxy.inject(Point.COMMIT_BEFORE, held=True, path_part=TRADES, times=1000)
+    wait_until(
+        lambda: feed.send(5000, repeats=0.02) or writer.said("reading pauses, the buffer is full"),
+        lambda: writer.log()[-2000:],
+    )
+    other = market.start(flush_bytes=1024 * 1024)
+    wait_until(
+        lambda: market.held_by(other) and market.held_by(other).isdisjoint(market.held_by(writer)),
+        lambda: f"{writer.log()[-2000:]}\n{other.log()[-2000:]}",
+    )
+    held.release()
+    proxy.clear()
+    market.drain(writer, other)
+    assert other.terminate() == 0, other.log()
+    feed.send(500, repeats=0.02)
+    market.drain(writer)
+    market.judge(feed.distinct)
+
+
+def test_a_writer_whose_catalog_is_away_while_it_is_assigned_reads_on_when_it_is_back(
+    market: Market, proxy: FaultProxy
+) -> None:
+    # Its first load is that of the start: it would not go on without it.
+    proxy.inject(Point.LOAD_TABLE, 503, path_part=TRADES, nth=2, times=2)
+    writer = market.start()
+    writer.await_said("assignment waits")
+    feed = Feed(market)
+    feed.send(300, repeats=0.02)
+    market.drain(writer)
+    market.judge(feed.distinct)
+
+
+def test_several_owners_of_parts_of_a_table_all_commit(market: Market) -> None:
+    writers = [market.start() for _ in range(2)]
+    quotes = market_topic("crypto", RecordKind.QUOTES, market.exchange)
+
+    def counts(topic: str) -> list[int]:
+        return [len(market.held_by(writer, topic)) for writer in writers]
+
+    wait_until(
+        lambda: counts(market.topic) == counts(quotes) == [2, 2],
+        lambda: f"half of trades and of quotes each: {counts(market.topic)}, {counts(quotes)}",
+    )
+    feed = Feed(market)
+    for _ in range(5):
+        feed.send(400, repeats=0.05, swaps=0.05, poison=0.01)
+        market.drain(*writers)
+    for writer in writers:
+        assert len([line for line in writer.said("committed") if line["table"] == "trades"]) >= 3
+        assert not writer.said("fenced")
+    market.judge(feed.distinct)
 
 
 def test_a_branch_rolled_back_stops_the_writer_until_its_head_is_adopted(market: Market) -> None:

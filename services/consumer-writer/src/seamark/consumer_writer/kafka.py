@@ -46,7 +46,7 @@ def stop_reason(where: str, error: KafkaError) -> str | None:
     if error.fatal() or error.code() == KafkaError._FATAL:
         return (
             f"{said}. Kafka's client cannot go on. Way on: start again; if it comes back, look at the brokers: "
-            f"they must have the groups of KIP-848 (Kafka 4.0 or newer)"
+            f"they must have the groups of KIP-848 (Kafka 4.0 or newer) and their range assignor"
         )
     return None
 
@@ -80,6 +80,9 @@ class KafkaSource:
                 "bootstrap.servers": bootstrap,
                 "group.id": group,
                 "group.protocol": "consumer",
+                # The default, uniform, gives all partitions of trades to one member and all of quotes to
+                # another; range spreads each topic by itself.
+                "group.remote.assignor": "range",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
@@ -108,6 +111,7 @@ class KafkaSource:
         Raises:
             Stopped: the log cannot be read on from where the table ends.
             LakeError, LogUnavailable: what the listener raised.
+            KafkaException: the client takes no assignment any more.
         """
         messages = self._consumer.consume(most, timeout_seconds)
         if self._failure is not None:
@@ -178,10 +182,13 @@ class KafkaSource:
             self._failure = error
         ready = [_place(where, starts[where]) for where in wanted if where in starts]
         waiting = [KafkaTopicPartition(*where, OFFSET_BEGINNING) for where in wanted if where not in starts]
-        consumer.incremental_assign(ready + waiting)
-        # A partition that this consumer had and paused before comes back paused.
-        consumer.resume(ready)
-        consumer.pause(waiting)
+        try:
+            consumer.incremental_assign(ready + waiting)
+            # A partition that this consumer had and paused before comes back paused.
+            consumer.resume(ready)
+            consumer.pause(waiting)
+        except KafkaException as error:
+            self._failure = self._failure or error
 
     def _on_revoke(self, consumer: Consumer, partitions: list[Any]) -> None:
         self._give_up(consumer, partitions, lost=False)
@@ -194,7 +201,10 @@ class KafkaSource:
             self._listener.revoked([TopicPartition(p.topic, p.partition) for p in partitions], lost)
         except Exception as error:  # noqa: BLE001 - any failure is raised again from poll
             self._failure = error
-        consumer.incremental_unassign(partitions)
+        try:
+            consumer.incremental_unassign(partitions)
+        except KafkaException as error:
+            self._failure = self._failure or error
 
 
 def _place(where: TopicPartition, start: Start) -> Any:  # noqa: ANN401 - untyped library
