@@ -40,9 +40,15 @@ def check_topic(cluster: Cluster, stream: Stream) -> None:
     """Hold the topic's id against the stream's: a re-created topic numbers other records alike.
 
     Raises:
-        Stopped: they differ.
+        Stopped: they differ, or there is no such topic any more.
     """
     actual = cluster.topic_id(stream.topic)
+    if actual is None:
+        raise Stopped(
+            f"topic {stream.topic} is not in the cluster, stream {stream.stream_id} was read from its id "
+            f"{stream.topic_id}: the topic was deleted. Way on: init makes it anew, then adopt {stream.topic} "
+            f"--succeeds {stream.stream_id} --lost"
+        )
     if actual != stream.topic_id:
         raise Stopped(
             f"topic {stream.topic}: id was {actual}, stream {stream.stream_id} has {stream.topic_id}: the topic "
