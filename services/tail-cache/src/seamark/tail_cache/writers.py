@@ -56,6 +56,8 @@ class WritersGroup:
             )
         except KafkaException as error:
             raise LogUnavailable(f"asking for the writers' offsets: {error}") from error
+        finally:
+            self._asker.poll(0)  # what the client has to say waits in its queue until then
         self.processed = {
             TopicPartition(place.topic, place.partition): Processed(place.offset, tiers_of(place.metadata))
             for place in places
