@@ -62,8 +62,7 @@ class FlushPolicy:
     """When a batch is sealed: after `seconds` with anything to commit, or at `bytes` buffered."""
 
     seconds: float = 60.0
-    # Sorting and encoding hold a batch several times over. bench/writer_throughput.py shows the
-    # process's peak; SEAMARK_FLUSH_BYTES in its environment tries another size.
+    # Sorting and encoding hold a batch several times over: docs/adr/0008-flush-at-48-mib.md.
     bytes: int = 48 * 1024 * 1024
 
 
