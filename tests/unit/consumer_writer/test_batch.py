@@ -3,7 +3,7 @@
 import pytest
 
 from seamark.consumer_writer.batch import Range, batch_id
-from seamark.lake.checkpoint import Counters, StreamPartition
+from seamark.lake.checkpoint import Counters, ExcludedRange, StreamPartition
 from seamark.sequencing.state import PartitionState
 from unit.consumer_writer.tables import P0, P1, batch, range_of
 
@@ -44,6 +44,15 @@ def test_another_vector_has_another_id(other):
 
 def test_another_writer_has_another_id_for_the_same_vector():
     assert batch_id(RANGES, "w") != batch_id(RANGES, "zombie")
+
+
+def test_what_is_lost_of_a_vector_makes_its_id_another():
+    def lost(end):
+        return [ExcludedRange(P0, 10, end, "LOST", 1)]
+
+    ids = {batch_id(RANGES, "w"), batch_id(RANGES, "w", lost(12)), batch_id(RANGES, "w", lost(13))}
+    assert len(ids) == 3
+    assert batch_id(RANGES, "w", lost(12)) == batch_id(RANGES, "w", lost(12))
 
 
 def test_written_is_the_sum_over_partitions():

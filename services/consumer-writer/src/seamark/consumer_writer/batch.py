@@ -7,7 +7,7 @@ one of another extent could both be taken for the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,11 +73,14 @@ class Batch:
         return sum(int(frame.estimated_size()) for frames in self.frames.values() for frame in frames)
 
 
-def batch_id(ranges: Mapping[StreamPartition, Range], writer_id: str) -> str:
-    """Hash of the {partition: first, next} vector and the writer's own id (80 bits, hex).
+def batch_id(
+    ranges: Mapping[StreamPartition, Range], writer_id: str, lost: Sequence[ExcludedRange] = ()
+) -> str:
+    """Hash of the {partition: first, next} vector, of what of it is lost, and the writer's own id (80 bits, hex).
 
-    Two writers with the same offsets, one of them a zombie, must not take each other's
-    commit for their own.
+    Two writers with the same offsets, one of them a zombie, must not take each other's commit for
+    their own; nor one writer that of a batch which still had the records that this one lacks.
     """
-    vector = ";".join(f"{where}:{r.first}-{r.next}" for where, r in sorted(ranges.items()))
-    return hashlib.sha256(f"{writer_id};{vector}".encode()).hexdigest()[:20]
+    vector = [f"{where}:{r.first}-{r.next}" for where, r in sorted(ranges.items())]
+    gone = [f"{one.where}:{one.first}-{one.next} {one.cause}" for one in lost]
+    return hashlib.sha256(";".join([writer_id, *vector, *gone]).encode()).hexdigest()[:20]

@@ -42,7 +42,7 @@ class _Partition:
     counters: Counters = Counters()
     rows: list[pl.DataFrame] = field(default_factory=list)
     bytes: int = 0
-    """Held by `rows`."""
+    """Held by `rows`, and by the dead letters sent since then."""
     lost: list[ExcludedRange] = field(default_factory=list)
 
 
@@ -183,6 +183,8 @@ class TableWriter:
             part.rows.append(observed.rows)
             part.bytes += int(observed.rows.estimated_size())
         if observed.rejects:
+            # They are held as well, until they are acknowledged.
+            part.bytes += sum(len(observed.run.values[at] or b"") for at in observed.rejects)
             self._dead_letters.send(observed.run, observed.rejects, observed.place.where.stream_id)
         part.counters += observed.counters
 
@@ -218,13 +220,14 @@ class TableWriter:
             for part in parts
             for place in [part.place]
         }
+        lost = tuple(gone for part in parts for gone in part.lost)
         batch = Batch(
-            batch_id=batch_id(ranges, self._writer_id),
+            batch_id=batch_id(ranges, self._writer_id, lost),
             kind=self.kind,
             ranges=ranges,
             topics={part.place.where.stream_id: part.place.topic.topic for part in parts},
             frames={part.place.where: tuple(part.rows) for part in parts},
-            lost=tuple(gone for part in parts for gone in part.lost),
+            lost=lost,
         )
         for part in parts:
             part.first, part.counters = part.place.position, Counters()
