@@ -92,8 +92,10 @@ class GatewayProcess(ServiceProcess):
     arguments = ("run",)
     ports = ("http_port", "grpc_port")
 
-    def __init__(self, market: Market, folder: Path, tails: Sequence[str], **settings: Any) -> None:
-        """`tails`: addresses in the order of ordinals."""
+    def __init__(
+        self, market: Market, folder: Path, tails: Sequence[str], key: str = "", **settings: Any
+    ) -> None:
+        """`tails`: addresses in the order of ordinals. `key`: what this client shows."""
         given = {
             "tail_addresses": ",".join(tails),
             "auth": "off",
@@ -103,6 +105,7 @@ class GatewayProcess(ServiceProcess):
         }
         super().__init__(market, folder, **given | settings)
         self.url = f"http://{LOOPBACK}:{self.settings['http_port']}"
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def serving(self) -> bool:
         try:
@@ -112,7 +115,12 @@ class GatewayProcess(ServiceProcess):
 
     def get(self, path: str, **parameters: Any) -> requests.Response:
         """`timeout_seconds`, `stream` and so on are the question's, never the client's."""
-        return requests.get(f"{self.url}{path}", params=parameters, timeout=CLIENT_SECONDS)
+        return requests.get(
+            f"{self.url}{path}", params=parameters, headers=self._headers, timeout=CLIENT_SECONDS
+        )
+
+    def post(self, path: str, body: Mapping[str, Any]) -> requests.Response:
+        return requests.post(f"{self.url}{path}", json=body, headers=self._headers, timeout=CLIENT_SECONDS)
 
     def ask(self, table: str = "trades", **parameters: Any) -> Reply:
         """An answer as Arrow, with all columns unless told otherwise."""

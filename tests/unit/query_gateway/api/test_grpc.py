@@ -229,6 +229,17 @@ QUERY = messages.QueryRequest
             messages.BarsRequest(exchange="binance", market="spot", symbol="X", interval="7m", to_us=1),
             "interval",
         ),
+        (
+            "Query",
+            QUERY(table="trades", predicate=predicate_pb2.Predicate(symbols=["X' OR 1=1--"])),
+            "symbols",
+        ),
+        ("AsOfJoin", messages.AsOfJoinRequest(symbols=["X", ""], from_us=1, to_us=2), "symbols"),
+        (
+            "Bars",
+            messages.BarsRequest(exchange="binance", market="spot", symbol="X Y", interval="1m", to_us=1),
+            "symbol",
+        ),
         ("AsOfJoin", messages.AsOfJoinRequest(from_us=1, to_us=2), "symbols"),
         ("AsOfJoin", messages.AsOfJoinRequest(symbols=["X"], from_us=2, to_us=2), "start"),
         ("AsOfJoin", messages.AsOfJoinRequest(symbols=["X"], to_us=2, tolerance_us=-1), "tolerance_us"),

@@ -18,14 +18,16 @@ from seamark.query_gateway.cursor import CursorCodec
 from seamark.query_gateway.direct.reader import DirectReader
 from seamark.query_gateway.gaps import GapLedger
 from seamark.query_gateway.gateway import Gateway
+from seamark.query_gateway.instruments import answer_instruments
 from seamark.query_gateway.log_fill import LogBudget
 from seamark.query_gateway.log_source import KafkaLog
 from seamark.query_gateway.opening import Limits, Opening
 from seamark.query_gateway.pins import PinCache
-from seamark.query_gateway.question import Engine
+from seamark.query_gateway.question import Engine, Latest
 from seamark.query_gateway.reading import TableOpener
 from seamark.query_gateway.settings import GatewaySettings
 from seamark.query_gateway.sources import History
+from seamark.query_gateway.symbols import KnownSymbols
 from seamark.query_gateway.tails import TailReplicas
 from seamark.query_gateway.trino_history import TrinoHistory
 from seamark.stream.cluster import KafkaCluster
@@ -88,4 +90,6 @@ def build(settings: GatewaySettings, catalog: Catalog) -> Composed:
     opening = Opening(
         pins, opener, histories, CursorCodec(key), Limits(settings.direct_budget_bytes, settings.scan_rows)
     )
-    return Composed(Gateway(opening, opener, GapLedger(opening)), pins, tails, direct, cluster)
+    symbols = KnownSymbols(lambda call: answer_instruments(opening, (), Latest(), call))
+    gateway = Gateway(opening, opener, GapLedger(opening), symbols)
+    return Composed(gateway, pins, tails, direct, cluster)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -27,13 +27,21 @@ from seamark.query_gateway.question import AsOfQuestion, BarsQuestion, Consisten
 from seamark.query_gateway.reading import TableOpener, Want
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import SnapshotGone
+from seamark.query_gateway.symbols import KnownSymbols
 
 
 class Gateway:
     """The answering core, without HTTP or gRPC. Methods raise QueryError."""
 
-    def __init__(self, opening: Opening, opener: TableOpener, gaps: GapLedger | None = None) -> None:
-        """`gaps`: None where nobody keeps a ledger of them."""
+    def __init__(
+        self,
+        opening: Opening,
+        opener: TableOpener,
+        gaps: GapLedger | None = None,
+        symbols: KnownSymbols | None = None,
+    ) -> None:
+        """`gaps`: None where nobody keeps a ledger of them; `symbols`: None where any may be asked for."""
+        self._symbols = symbols
         self._opening = opening
         self._opener = opener
         self._gaps = gaps
@@ -82,6 +90,8 @@ class Gateway:
         if self._gaps is not None and question.kind.sequenced:
             gaps = await self._gaps.over(predicate, call)
         header = self._opening.header((opened,), question.hash, question.predicate.clock, call, gaps)
+        if first is None and position is None and question.kind.sequenced and not header.partial:
+            await self._check_symbols(predicate.symbols, call)
         schema = _schema(question.kind, columns)
         answer = Answer(header, schema)
         answer.batches = self._batches(answer, question, opened, frames, first, call)
@@ -144,12 +154,19 @@ class Gateway:
             )
         return found
 
+    async def _check_symbols(self, symbols: Sequence[str], call: Call) -> None:
+        """Raises NotFound."""
+        if self._symbols is not None:
+            await self._symbols.check(symbols, call)
+
     async def bars(self, question: BarsQuestion, call: Call) -> Answer:
         """Bars of one symbol; see `bars.BARS_SCHEMA`."""
+        await self._check_symbols((question.symbol,), call)
         return await self._bars.answer(question, call)
 
     async def as_of(self, question: AsOfQuestion, call: Call) -> Answer:
         """Trades with their quotes; see `as_of.AS_OF_SCHEMA`."""
+        await self._check_symbols(question.symbols, call)
         return await answer_as_of(self._opening, question, call)
 
     async def instruments(self, symbols: tuple[str, ...], consistency: Consistency, call: Call) -> Answer:

@@ -30,7 +30,7 @@ from seamark.query_gateway.grpc_messages import (
     question_of,
 )
 from seamark.query_gateway.handover import Handover
-from seamark.query_gateway.question import Question
+from seamark.query_gateway.question import Question, check_symbols
 from seamark.query_gateway.refusals import refusal_of
 from seamark.query_gateway.running import Call
 from seamark.rpc import vectors
@@ -94,7 +94,7 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
 
     async def ListInstruments(self, request: messages.ListInstrumentsRequest, context: _Context) -> _Parts:
         def asked() -> Work:
-            symbols, consistency = tuple(request.symbols), consistency_of(request.consistency)
+            symbols, consistency = check_symbols(request.symbols), consistency_of(request.consistency)
             read = Question(RecordKind.REFERENCE_DATA, Predicate(symbols))
             return Work(lambda call: self._gateway.instruments(symbols, consistency, call), (read,))
 

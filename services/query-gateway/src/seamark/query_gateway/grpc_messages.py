@@ -22,6 +22,7 @@ from seamark.query_gateway.question import (
     MinOffsets,
     Question,
     Vector,
+    check_symbols,
 )
 from seamark.rpc import predicates, vectors
 from seamark.rpc.v1 import market_data_pb2 as messages
@@ -84,6 +85,7 @@ def question_of(message: messages.QueryRequest, most_rows: int) -> Question:
         raise Invalid("consistency", "consistency and page_cursor were given together, must be one of them")
     with _invalid_by_name():
         predicate = predicates.from_proto(kind, message.predicate)
+    check_symbols(predicate.symbols)
     return Question(
         kind,
         predicate,
@@ -101,6 +103,7 @@ def bars_question_of(message: messages.BarsRequest) -> BarsQuestion:
     for name in ("exchange", "market", "symbol"):
         if not getattr(message, name):
             raise Invalid(name, f"{name} was empty, must be given")
+    check_symbols((message.symbol,), "symbol")
     return BarsQuestion(
         message.exchange,
         message.market,
@@ -123,7 +126,7 @@ def as_of_question_of(message: messages.AsOfJoinRequest) -> AsOfQuestion:
         # What is not said about the clock: receive, which both sides have.
         clock = predicates.clock_from_proto(message.clock or predicate_pb2.CLOCK_RECEIVE)
     return AsOfQuestion(
-        tuple(message.symbols),
+        check_symbols(message.symbols),
         message.from_us,
         message.to_us,
         clock,

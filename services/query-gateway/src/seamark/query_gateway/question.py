@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -123,6 +124,18 @@ class Question:
             self.columns,
             self.descending,
         )
+
+
+SYMBOL_PATTERN = r"^[\w./:-]{1,32}$"
+"""A venue's symbol, whichever venue's."""
+
+
+def check_symbols(symbols: Sequence[str], field: str = "symbols") -> tuple[str, ...]:
+    """Raises Invalid: one of them cannot be a symbol of any venue."""
+    for symbol in symbols:
+        if not re.fullmatch(SYMBOL_PATTERN, symbol):
+            raise Invalid(field, f"symbol was {symbol[:64]!r}, must match {SYMBOL_PATTERN}")
+    return tuple(symbols)
 
 
 INTERVALS_US: Mapping[str, int] = {

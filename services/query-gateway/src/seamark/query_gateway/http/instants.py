@@ -41,7 +41,7 @@ def instant_us(value: object) -> int:
     else:
         raise ValueError(f"must be {_ALLOWED}")
     if not EARLIEST_US <= found <= LATEST_US:
-        raise ValueError("must be a time of the years 1 to 9999")
+        raise ValueError("must be from 0001-01-02 to 9999-12-30")
     return found
 
 

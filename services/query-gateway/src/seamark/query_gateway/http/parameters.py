@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from seamark.market.predicate import MAX_FILTERS, MAX_VALUES
 from seamark.query_gateway.cursor import MAX_BYTES
 from seamark.query_gateway.http.instants import Instant
+from seamark.query_gateway.question import SYMBOL_PATTERN
 
 _MOST = 2**63 - 1
 
@@ -21,7 +22,7 @@ def _split(value: object) -> object:
     return value
 
 
-Symbol = Annotated[str, StringConstraints(pattern=r"^[\w./:-]{1,32}$")]
+Symbol = Annotated[str, StringConstraints(pattern=SYMBOL_PATTERN)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")]
 Text = Annotated[str, StringConstraints(max_length=MAX_BYTES)]
 Offset = Annotated[int, Field(ge=0, le=_MOST)]
