@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SOURCES := $(wildcard packages/*/src services/*/src) tests $(wildcard bench/*.py protos/*.py)
 
-.PHONY: help setup demo test test-unit test-model test-integration lint format bench lock protos clean
+.PHONY: help setup demo test test-unit test-model test-integration test-answers lint format bench lock protos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-model: setup ## Seeded interleavings against in-memory twins: a minute or s
 
 test-integration: setup ## Real Kafka, object store and catalog on loopback: minutes
 	@$(BIN)/pytest -n 0 tests/integration  # one after another: engines and tests share the cores
+
+test-answers: setup ## Ten thousand answers on real engines while everything moves, each judged by the oracle
+	@SEAMARK_TEST_ANSWERS=10000 $(BIN)/pytest -n 0 -s tests/integration/test_answers.py
 
 lint: setup ## Style, formatting, types, and which package may import which
 	@echo "ruff check";  $(BIN)/ruff check --quiet

@@ -1,4 +1,4 @@
-"""Ten thousand answers while rows come, are committed, compacted and expired, and everything that answers dies.
+"""Thousands of answers while rows come, are committed, compacted and expired, and everything that answers dies.
 
 Real Kafka, catalog, writers, tails and gateway; the oracle judges every answer against the raw log
 below its own end. The model test has the interleavings that need exact timing; this has the engines.
@@ -6,6 +6,7 @@ below its own end. The model test has the interleavings that need exact timing; 
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from pathlib import Path
@@ -21,12 +22,13 @@ from seamark.local.answers import AnswerFolder
 from seamark.local.engines import CatalogServer, KafkaNode
 from seamark_oracle import judge
 
-ANSWERS = 1_500
+ANSWERS = int(os.environ.get("SEAMARK_TEST_ANSWERS", "1500"))
+"""`make test-answers` wants ten thousand."""
 CLIENTS = 3
 TRADES_A_ROUND = 10
 REPLICAS = 2
-_MOST_SECONDS = 900.0
-_LOOK_SECONDS = 0.2
+_MOST_SECONDS = 1_500.0
+_LOOK_SECONDS = 1.0
 _TRIES = 20
 _FILES_COMPACTED = 12
 
@@ -162,4 +164,6 @@ def test_every_answer_is_the_log_below_its_end_whatever_happens(
     assert shares["across the seam"] >= 0.30
     assert min(shares["commit"], shares["restart"], shares["compaction"]) >= 0.03
     assert shares["exact"] >= 0.90
-    assert min(askers.counts["same cursor, later"], askers.counts["answers of several pages"]) >= 100
+    assert (
+        min(askers.counts["same cursor, later"], askers.counts["answers of several pages"]) >= ANSWERS // 50
+    )
