@@ -17,6 +17,8 @@ class MemoryFeed:
         self._log = log
         self._at: dict[TopicPartition, Start] = {}
         self._lost: dict[TopicPartition, str] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        """As of the last fetch: what is not fetched has the end that it had."""
         self.paused = False
 
     def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
@@ -42,6 +44,7 @@ class MemoryFeed:
             except Stopped as error:
                 self._lost[where] = str(error)
                 continue
+            self._ends[where] = self._log.bounds(where).end
             if len(run.offsets):
                 runs.append(run)
                 self._at[where] = Start(int(run.offsets[-1]) + 1, run.leader_epoch)
@@ -52,7 +55,7 @@ class MemoryFeed:
         return lost
 
     def end_offset(self, where: TopicPartition) -> int:
-        return self._log.bounds(where).end if where.topic in self._log.topics else -1
+        return self._ends.get(where, -1)
 
     def close(self) -> None:
         self._at.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,6 +91,11 @@ class MemoryLog:
 
     def partitions(self, topic: str) -> int:
         return len(self.topics[topic].records)
+
+    def ends(self, topic: str, partitions: Sequence[int]) -> Mapping[int, int]:
+        if topic not in self.topics:
+            return {}
+        return {partition: self.bounds(TopicPartition(topic, partition)).end for partition in partitions}
 
     def bounds(self, where: TopicPartition) -> Bounds:
         topic = self.topics[where.topic]

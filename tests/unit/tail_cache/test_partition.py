@@ -168,7 +168,7 @@ def test_a_log_that_nobody_commits_does_not_fill_the_memory():
     index = AppendTimes()
     for offset in range(100_000):  # a quarter of an hour
         index.add(offset, offset * 10_000)
-    assert len(index._offsets) <= AppendTimes._MOST
+    assert len(index) <= AppendTimes._MOST
     for offset in (0, 777, 50_000, 99_999):
         found = index.at(offset)
         assert found is not None

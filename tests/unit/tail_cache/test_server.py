@@ -169,9 +169,38 @@ def test_a_partition_that_is_not_read_any_more_is_not_waited_for(world):
         world.read()
         async with client(world) as stub:
             header, _, _ = await asyncio.wait_for(read(stub, request((0, 5, 11)), seconds=600), SECONDS)
-        assert header.ranges[0].to_offset == 9
+        assert (header.ranges[0].to_offset, header.ranges[0].stopped) == (9, "UNREADABLE")
 
     asyncio.run(run())
+
+
+def test_while_reading_pauses_nothing_is_waited_for(world):
+    async def run():
+        world.store.full = True
+        world.store.publish()
+        async with client(world) as stub:
+            header, _, _ = await asyncio.wait_for(read(stub, request((0, 5, 11)), seconds=600), SECONDS)
+        assert (header.ranges[0].to_offset, header.ranges[0].stopped) == (9, "PAUSED")
+
+    asyncio.run(run())
+
+
+def test_a_range_says_since_when_its_first_record_waits_and_when_the_end_was_known(world):
+    world.identity.poll()
+    world.read()
+    times = world.rows().filter(pl.col("kafka_partition") == 0)["kafka_timestamp"].to_physical().to_list()
+    world.now_us += 20_000
+    world.send("AAA", 1)
+    world.read()
+
+    async def run():
+        async with client(world) as stub:
+            headers = [(await read(stub, request((0, first, None))))[0] for first in (0, 9, 10, 99)]
+        return [header.ranges[0] for header in headers]
+
+    parts = asyncio.run(run())
+    assert [part.committed_append_us for part in parts] == [times[0], world.now_us, 0, 0]
+    assert {(part.stopped, part.end_as_of_us) for part in parts} == {("", world.now_us - 21_000)}
 
 
 def test_what_was_lost_while_an_answer_was_given_shows_in_its_last_epoch(world):
@@ -274,6 +303,7 @@ def test_watermarks_say_what_is_held_and_between_which_times(world):
     assert first.min_event_us == rows["timestamp"].to_physical().min()
     assert first.max_receive_us == rows["ingestion_timestamp"].to_physical().max()
     assert first.append_us == rows["kafka_timestamp"].to_physical().max()
+    assert (first.end_as_of_us, first.stopped) == (world.now_us, "")
 
 
 def test_large_answers_come_in_pieces_of_about_a_megabyte(world):

@@ -10,6 +10,7 @@ from seamark.consumer_writer.adopt import adopt_at_snapshot
 from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import CatalogUnavailable
 from seamark.sequencing.state import PartitionState, dump
+from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import TopicPartition
 from seamark.tail_cache.partition import Stop
 from twins.lake import Answer
@@ -130,6 +131,85 @@ def test_a_partition_that_cannot_be_read_stops_alone(world):
     assert (world.view(0).hi, world.view(0).stopped) == (2, Stop.UNREADABLE)
     assert (world.view(1).hi, world.view(1).stopped) == (4, None)
     assert offsets(world) == [0, 1]
+
+
+# Where the log ends
+
+
+def second(world):
+    """A second later it is asked where the logs end."""
+    world.now_us += 1_000_000
+    world.identity.poll()
+    world.read()
+
+
+def known(world, partition=0):
+    """The log's end, and how long ago it was known to be there."""
+    view = world.view(partition)
+    return view.end, world.now_us - view.end_as_of_us
+
+
+def test_the_end_of_an_idle_partition_is_as_old_as_the_last_question(world):
+    world.send("AAA", 2)
+    world.settle()
+    for _ in range(3):
+        second(world)
+        assert (known(world, 0), known(world, 1)) == ((2, 0), (0, 0))
+    world.now_us += 700_000
+    assert (known(world, 0), world.view().halted) == ((2, 700_000), "")
+
+
+def test_the_end_moves_on_while_a_record_that_cannot_be_read_stops_the_partition(world):
+    world.send("AAA", 2)
+    world.put(TopicPartition(world.topic, 0), b"\x00\x00\x00\x03\xe7later")
+    world.settle()
+    world.send("AAA", 50)
+    second(world)
+    assert (world.view().hi, world.view().halted) == (2, "UNREADABLE")
+    assert known(world) == (53, 0)
+
+
+def test_the_end_moves_on_while_reading_pauses(tmp_path):
+    world = World(tmp_path / "spill", memory_bytes=1)
+    world.settle()
+    shutil.rmtree(tmp_path / "spill")
+    world.send("AAA", 3)
+    world.read()
+    world.send("AAA", 2)
+    second(world)
+    assert (world.view().hi, world.view().halted) == (3, "PAUSED")
+    assert known(world) == (5, 0)
+    (tmp_path / "spill").mkdir()
+    world.read()
+    assert world.view().halted == ""
+
+
+@pytest.mark.parametrize("change", ["truncated", "created anew", "without a leader"])
+def test_an_end_that_says_nothing_of_what_was_read_does_not_count(world, monkeypatch, change):
+    world.send("AAA", 6)
+    world.settle()
+    second(world)
+
+    def no_leader(log, topic, partitions):
+        raise LogUnavailable("no leader")
+
+    if change == "truncated":
+        world.log.truncate(TopicPartition(world.topic, 0), 4)
+        world.identity.poll()  # before the client notices
+    elif change == "created anew":
+        world.log.create(world.topic, PARTITIONS)
+        world.send("AAA", 8)
+        world.identity.poll()
+    else:
+        monkeypatch.setattr(type(world.log), "ends", no_leader)
+        world.send("AAA", 1)
+        world.log.create(world.topic, PARTITIONS)
+    before_us = world.view().end_as_of_us
+    second(world)
+    second(world)
+    assert world.view().end_as_of_us == before_us
+    stopped = {"truncated": "LOG_LOST", "created anew": "FOREIGN_TOPIC", "without a leader": "FOREIGN_TOPIC"}
+    assert world.view().halted == stopped[change], "whose topic it is is asked all the same"
 
 
 # Counters

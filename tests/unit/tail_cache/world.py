@@ -161,8 +161,9 @@ class World:
             self.store,
             self.metrics,
             lambda: self.clock_seconds,
+            lambda: self.now_us,
         )
-        self.identity = TopicIdentity(self.log, [self.follower], self.tail, self.store)
+        self.identity = TopicIdentity(self.log, [self.follower], self.tail, self.store, lambda: self.now_us)
 
     def read(self) -> None:
         """The tail reads what is there, and does its upkeep."""

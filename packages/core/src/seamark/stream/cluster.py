@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -14,6 +15,8 @@ from seamark.stream.log import Bounds, TopicPartition
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
+_ENDS_TIMEOUT_SECONDS = 2.0
+"""Asked every second: a leader that is away must not hold up what is asked beside."""
 
 
 class KafkaCluster:
@@ -66,6 +69,17 @@ class KafkaCluster:
         finally:
             self._log()
         return Bounds(start, end)
+
+    def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        # As a time, the end's own number means the end; this alone asks for many partitions at once.
+        places = [KafkaTopicPartition(topic, partition, OFFSET_END) for partition in partitions]
+        try:
+            found = self._asker.offsets_for_times(places, timeout=_ENDS_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise LogUnavailable(f"asking for the ends of topic {topic}: {error}") from error
+        finally:
+            self._log()
+        return {place.partition: place.offset for place in found if place.error is None and place.offset >= 0}
 
     def _log(self) -> None:
         # What the clients have to say waits in their queues until they are polled.

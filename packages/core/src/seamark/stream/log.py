@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -75,3 +75,7 @@ class Cluster(Protocol):
     def partitions(self, topic: str) -> int: ...
 
     def bounds(self, where: TopicPartition) -> Bounds: ...
+
+    def ends(self, topic: str, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Log end offsets by partition, in one request to each leader; without those that are refused."""
+        ...

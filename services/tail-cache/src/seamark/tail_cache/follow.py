@@ -44,6 +44,7 @@ class Follower:
         store: Store,
         metrics: TailMetrics,
         clock: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         """`retention_seconds`: rows stay for so long after a commit that holds them was first seen."""
         self.kind = kind
@@ -57,6 +58,7 @@ class Follower:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._now_us = now_us
         self._uuid: str | None = None
         self._horizons: deque[tuple[float, dict[StreamPartition, int]]] = deque()
         self._closed: dict[StreamPartition, float] = {}
@@ -143,6 +145,7 @@ class Follower:
         beginnings = []
         for where, topic in placed.items():
             point = view.checkpoints[where]
+            asked_us = self._now_us()
             bounds = self._cluster.bounds(topic)
             try:
                 check_end(where, topic, point.next, bounds)
@@ -157,7 +160,7 @@ class Follower:
                     extra={"partition": str(where), "first": point.next, "next": bounds.start},
                 )
             first = max(point.next, bounds.start)
-            beginnings.append(Beginning(where, topic, first, states[where], point, bounds.end))
+            beginnings.append(Beginning(where, topic, first, states[where], point, bounds.end, asked_us))
         if beginnings:
             self._tail.submit(partial(self._tail.begin, self.kind, beginnings))
         for where, reason in refused.items():

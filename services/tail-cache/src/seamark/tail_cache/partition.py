@@ -44,6 +44,24 @@ class View:
     stopped: Stop | None
     """None: it is read on."""
     blocks: tuple[Block, ...]
+    end_as_of_us: int = 0
+    """All that had been appended by then is below `end`; 0: nobody knows."""
+    paused: bool = False
+    """Nothing is read now: neither memory nor disk takes more."""
+    appends: AppendTimes = field(default_factory=lambda: AppendTimes())
+    """The partition's own: may know more than this view holds."""
+
+    @property
+    def halted(self) -> str:
+        """Why nothing more is read, as the contract names it; empty: it is read on."""
+        if self.stopped is not None:
+            return self.stopped.name
+        return "PAUSED" if self.paused else ""
+
+    def appended_us(self, offset: int) -> int | None:
+        """Append time of the first record held at or beyond `offset`, or a little earlier; None: there is none."""
+        first = max(offset, self.lo)
+        return self.appends.at(first) if first < self.hi else None
 
     def times(self) -> Mapping[str, TimeSpan]:
         """Least and greatest of each time over all rows; empty if there are none."""
@@ -91,6 +109,8 @@ class PartitionTail:
     ready_at: int
     """The log's end when reading began."""
     end: int
+    end_as_of_us: int = 0
+    """The log's end was asked for then, and was not above `end`."""
     stopped: Stop | None = None
     blocks: tuple[Block, ...] = ()
     appends: AppendTimes = field(default_factory=lambda: AppendTimes())
@@ -105,7 +125,7 @@ class PartitionTail:
         self._verified = self.committed
         self.vouched = self.hi
 
-    def view(self) -> View:
+    def view(self, paused: bool = False) -> View:
         return View(
             self.where,
             self.topic,
@@ -117,7 +137,17 @@ class PartitionTail:
             self.hi >= self.ready_at,
             self.stopped,
             self.blocks,
+            self.end_as_of_us,
+            paused,
+            self.appends,
         )
+
+    def hear(self, end: int, as_of_us: int) -> None:
+        """The log's end was asked for at `as_of_us`, and was this. Of a log that is not the one that was read,
+        the end says nothing."""
+        if self.stopped in (None, Stop.UNREADABLE):
+            self.end = max(self.end, end)
+            self.end_as_of_us = max(self.end_as_of_us, as_of_us)
 
     def append(self, block: Block, rejects: list[int], append_us: int) -> None:
         """Take what the offsets [hi, block.hi) came to. `append_us`: its append time at the end.
@@ -195,7 +225,7 @@ class AppendTimes:
     """Append times by offset: how old is the record at an offset?
 
     To ten milliseconds or half a percent of the age, whichever is more: a log that nobody commits
-    grows for days.
+    grows for days. One thread changes it, any may ask.
     """
 
     _STEP_US = 10_000
@@ -203,33 +233,41 @@ class AppendTimes:
     _MOST = 8_192
 
     def __init__(self) -> None:
-        self._offsets: list[int] = []
-        self._times_us: list[int] = []
+        # Offsets, times. Who asks without a lock must find a time to each offset: lists only grow, the
+        # times first, and what shortens them puts others in their place.
+        self._known: tuple[list[int], list[int]] = ([], [])
+
+    def __len__(self) -> int:
+        return len(self._known[0])
 
     def add(self, offset: int, append_us: int) -> None:
         """The record at `offset` was appended then. Offsets ascend; a time before the last counts as that."""
-        if self._times_us and append_us < self._times_us[-1] + self._STEP_US:
+        _, times_us = self._known
+        if times_us and append_us < times_us[-1] + self._STEP_US:
             return
-        if len(self._offsets) >= self._MOST:
+        if len(times_us) >= self._MOST:
             self._thin(append_us)
-        self._offsets.append(offset)
-        self._times_us.append(append_us)
+        offsets, times_us = self._known
+        times_us.append(append_us)
+        offsets.append(offset)
 
     def _thin(self, now_us: int) -> None:
+        offsets, times_us = self._known
         kept = [0]
-        for place, time_us in enumerate(self._times_us):
-            if time_us - self._times_us[kept[-1]] >= (now_us - time_us) // self._PARTS_OF_AGE:
+        for place, time_us in enumerate(times_us):
+            if time_us - times_us[kept[-1]] >= (now_us - time_us) // self._PARTS_OF_AGE:
                 kept.append(place)
-        self._offsets = [self._offsets[place] for place in kept]
-        self._times_us = [self._times_us[place] for place in kept]
+        self._known = ([offsets[place] for place in kept], [times_us[place] for place in kept])
 
     def at(self, offset: int) -> int | None:
         """Append time of the record at `offset`, or a little earlier; None: it is before the first known."""
-        place = bisect_right(self._offsets, offset)
-        return self._times_us[place - 1] if place else None
+        offsets, times_us = self._known
+        place = bisect_right(offsets, offset)
+        return times_us[place - 1] if place else None
 
     def forget_below(self, offset: int) -> None:
         """Keep what `at` needs for `offset` and above."""
-        place = bisect_right(self._offsets, offset)
+        offsets, times_us = self._known
+        place = bisect_right(offsets, offset)
         if place > 1:
-            del self._offsets[: place - 1], self._times_us[: place - 1]
+            self._known = (offsets[place - 1 :], times_us[place - 1 :])

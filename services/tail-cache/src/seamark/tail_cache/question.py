@@ -44,7 +44,7 @@ class Question:
         return not any(
             one.next is not None
             and (view := views.get(one.where)) is not None
-            and view.stopped is None
+            and not view.halted
             and view.hi < one.next
             for one in self.asked
         )

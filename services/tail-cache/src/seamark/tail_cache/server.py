@@ -181,6 +181,8 @@ def _coverage(covered: Covered) -> tail_pb2.RangeCoverage:
             view.end,
             view.append_us,
         )
+        coverage.end_as_of_us, coverage.stopped = view.end_as_of_us, view.halted
+        coverage.committed_append_us = view.appended_us(covered.asked.first) or 0
     return coverage
 
 
@@ -195,6 +197,8 @@ def _watermark(view: View) -> tail_pb2.PartitionWatermark:
         committed=view.committed.next,
         append_us=view.append_us,
         ready=view.ready,
+        end_as_of_us=view.end_as_of_us,
+        stopped=view.halted,
     )
     times = view.times()
     if "timestamp" in times:

@@ -43,9 +43,9 @@ class Store:
         self._tails: dict[RecordKind, dict[StreamPartition, PartitionTail]] = {
             kind: {} for kind in RecordKind
         }
-        self.publish()
         self.full = False
         """Beyond the cap, and the disk takes no more: nothing should be added."""
+        self.publish()
 
     def __iter__(self) -> Iterator[tuple[RecordKind, PartitionTail]]:
         for kind, tails in self._tails.items():
@@ -94,7 +94,7 @@ class Store:
         self.now = Published(
             f"{self._life}.{self._losses}",
             {
-                kind: {where: tail.view() for where, tail in tails.items()}
+                kind: {where: tail.view(self.full) for where, tail in tails.items()}
                 for kind, tails in self._tails.items()
             },
         )

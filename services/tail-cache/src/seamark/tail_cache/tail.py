@@ -61,6 +61,8 @@ class Beginning:
     committed: Checkpoint
     end: int
     """The log's end as just asked for."""
+    end_as_of_us: int
+    """When it was asked for."""
 
 
 class Source(Protocol):
@@ -91,7 +93,7 @@ class Source(Protocol):
         ...
 
     def end_offset(self, where: TopicPartition) -> int:
-        """The log's end as of the last fetch; -1 where none was answered yet."""
+        """The log's end as of the last fetch, however long ago that was; -1 where none was answered yet."""
         ...
 
     def close(self) -> None: ...
@@ -143,6 +145,7 @@ class Tail:
                 one.state.append_us,
                 one.end,
                 one.end,
+                one.end_as_of_us,
             )
             self._store.add(kind, tail)
             epoch = one.committed.leader_epoch if one.first == one.committed.next else -1
@@ -215,6 +218,12 @@ class Tail:
         for where, offset in reached.items():
             if (tail := self._store.of(kind).get(where)) is not None:
                 tail.vouched = max(tail.vouched, min(offset, tail.hi))
+
+    def hear(self, kind: RecordKind, ends: Mapping[StreamPartition, int], as_of_us: int) -> None:
+        """The log's ends were asked for at `as_of_us`, of the stream's own topic, and were these."""
+        for where, end in ends.items():
+            if (tail := self._store.of(kind).get(where)) is not None:
+                tail.hear(end, as_of_us)
 
     def disown(self, kind: RecordKind, stream_id: int, said: str) -> None:
         """The topic is another one: keep what is known to be the stream's, read no more."""

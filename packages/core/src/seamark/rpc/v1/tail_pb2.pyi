@@ -80,6 +80,8 @@ class PartitionWatermark(_message.Message):
     MIN_RECEIVE_US_FIELD_NUMBER: _builtins.int
     MAX_RECEIVE_US_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    END_AS_OF_US_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     partition: _builtins.int
     topic: _builtins.str
@@ -100,6 +102,14 @@ class PartitionWatermark(_message.Message):
     max_receive_us: _builtins.int
     ready: _builtins.bool
     """Past the ends that were seen at its start."""
+    end_as_of_us: _builtins.int
+    """The log's end was asked for then and was not above `end`, microseconds; 0: not said. All that had been
+    appended by then is below `end`.
+    """
+    stopped: _builtins.str
+    """Why the partition is read no more, or not now: LOG_LOST, UNREADABLE, FOREIGN_TOPIC, CLOSED, PAUSED; empty: it
+    is read on.
+    """
     def __init__(
         self,
         *,
@@ -116,10 +126,12 @@ class PartitionWatermark(_message.Message):
         min_receive_us: _builtins.int | None = ...,
         max_receive_us: _builtins.int | None = ...,
         ready: _builtins.bool = ...,
+        end_as_of_us: _builtins.int = ...,
+        stopped: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_event_us", b"_max_event_us", "_max_receive_us", b"_max_receive_us", "_min_event_us", b"_min_event_us", "_min_receive_us", b"_min_receive_us", "max_event_us", b"max_event_us", "max_receive_us", b"max_receive_us", "min_event_us", b"min_event_us", "min_receive_us", b"min_receive_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_event_us", b"_max_event_us", "_max_receive_us", b"_max_receive_us", "_min_event_us", b"_min_event_us", "_min_receive_us", b"_min_receive_us", "append_us", b"append_us", "committed", b"committed", "end", b"end", "hi", b"hi", "lo", b"lo", "max_event_us", b"max_event_us", "max_receive_us", b"max_receive_us", "min_event_us", b"min_event_us", "min_receive_us", b"min_receive_us", "partition", b"partition", "ready", b"ready", "stream_id", b"stream_id", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_event_us", b"_max_event_us", "_max_receive_us", b"_max_receive_us", "_min_event_us", b"_min_event_us", "_min_receive_us", b"_min_receive_us", "append_us", b"append_us", "committed", b"committed", "end", b"end", "end_as_of_us", b"end_as_of_us", "hi", b"hi", "lo", b"lo", "max_event_us", b"max_event_us", "max_receive_us", b"max_receive_us", "min_event_us", b"min_event_us", "min_receive_us", b"min_receive_us", "partition", b"partition", "ready", b"ready", "stopped", b"stopped", "stream_id", b"stream_id", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_event_us: _TypeAlias = _typing.Literal["max_event_us"]  # noqa: Y015
     _WhichOneofArgType__max_event_us: _TypeAlias = _typing.Literal["_max_event_us", b"_max_event_us"]  # noqa: Y015
@@ -278,6 +290,9 @@ class RangeCoverage(_message.Message):
     APPEND_US_FIELD_NUMBER: _builtins.int
     UNASSIGNED_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    END_AS_OF_US_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    COMMITTED_APPEND_US_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     partition: _builtins.int
     from_offset: _builtins.int
@@ -291,6 +306,14 @@ class RangeCoverage(_message.Message):
     """This replica does not hold the partition at all."""
     end: _builtins.int
     """The log's end when it was last asked for: hi below it, the replica is behind."""
+    end_as_of_us: _builtins.int
+    """As in PartitionWatermark."""
+    stopped: _builtins.str
+    """As in PartitionWatermark."""
+    committed_append_us: _builtins.int
+    """Append time of the first record at or beyond the asked from_offset, of those that are held, or a little
+    earlier, microseconds; 0: none is. From H on: of the oldest that the commit lacks.
+    """
     def __init__(
         self,
         *,
@@ -303,10 +326,13 @@ class RangeCoverage(_message.Message):
         append_us: _builtins.int = ...,
         unassigned: _builtins.bool = ...,
         end: _builtins.int = ...,
+        end_as_of_us: _builtins.int = ...,
+        stopped: _builtins.str = ...,
+        committed_append_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_us", b"append_us", "end", b"end", "from_offset", b"from_offset", "hi", b"hi", "lo", b"lo", "partition", b"partition", "stream_id", b"stream_id", "to_offset", b"to_offset", "unassigned", b"unassigned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_us", b"append_us", "committed_append_us", b"committed_append_us", "end", b"end", "end_as_of_us", b"end_as_of_us", "from_offset", b"from_offset", "hi", b"hi", "lo", b"lo", "partition", b"partition", "stopped", b"stopped", "stream_id", b"stream_id", "to_offset", b"to_offset", "unassigned", b"unassigned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
