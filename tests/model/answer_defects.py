@@ -10,6 +10,8 @@ from unittest.mock import patch
 
 import polars as pl
 
+from seamark.consumer_writer.table_writer import TableWriter
+from seamark.lake.foreign import FOREIGN
 from seamark.market.schema import RecordKind
 from seamark.query_gateway import gateway as gateway_module
 from seamark.query_gateway import ordered_rows as order_module
@@ -175,3 +177,19 @@ def _(stack):
 @defect("what was known then is what is known now")
 def _(stack):
     _replace(stack, Opening, "want", lambda real: lambda *arguments: reading_module.Want())
+
+
+@defect("the writer forgets a foreign change")
+def _(stack):
+    def change(real):
+        def forgetful(self, *arguments):
+            made = real(self, *arguments)
+            properties, summary = (
+                {name: text for name, text in texts.items() if name != FOREIGN}
+                for texts in (made.properties, made.summary)
+            )
+            return replace(made, properties=properties, summary=summary, drop_properties=(FOREIGN,))
+
+        return forgetful
+
+    _replace(stack, TableWriter, "_change", change)

@@ -421,12 +421,11 @@ class AnswerMachine(WriterMachine):
         self._count(pages)
 
     def _foreign(self, snapshot_id: int | None) -> bool:
-        """Whether somebody else than a writer changed the rows that a snapshot holds."""
-        at = self.table.snapshots.get(snapshot_id) if snapshot_id is not None else None
-        while at is not None and at.view.checkpoint_text is None:
-            if at.view.operation != "replace":
+        """Whether somebody else than a writer changed the rows of a snapshot since the last adoption of a head."""
+        while snapshot_id is not None and snapshot_id not in self.adopted:
+            if snapshot_id in self.table.others:
                 return True
-            at = self.table.snapshots.get(at.view.parent_id) if at.view.parent_id is not None else None
+            snapshot_id = self.table.parents[snapshot_id]
         return False
 
     def _count(self, pages: list[Page]) -> None:
@@ -438,6 +437,7 @@ class AnswerMachine(WriterMachine):
             for row in page.rows
         }
         CHECKED["across the seam"] += len(sides) == 2
+        CHECKED["behind a foreign change"] += self._foreign(table.snapshot_id)
         CHECKED["partial"] += any(page.header.tables[0].missing for page in pages)
 
     def teardown(self) -> None:

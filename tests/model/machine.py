@@ -73,6 +73,7 @@ class WriterMachine(RuleBasedStateMachine):
         self.reached: dict[str, int] = {}
         self.writers_made = 0
         self.stopped = ""
+        self.adopted: set[int] = set()  # snapshots by which an operator took the head as it was
         self.truncated: int | None = None  # stream whose log lost records that are in the table
 
     # The world
@@ -356,9 +357,22 @@ class WriterMachine(RuleBasedStateMachine):
     def compact(self) -> None:
         self.table.compact()
 
+    @rule(really=st.booleans())
+    def foreign_append(self, really: bool) -> None:
+        if really:
+            self.table.foreign_append()
+
     @rule()
-    def foreign_append(self) -> None:
-        self.table.foreign_append()
+    @precondition(lambda self: self.table.others)
+    def adopt_head(self) -> None:
+        """An operator takes what others did to the table as it is; writers go on."""
+        assert self.table.head is not None
+        self._adopt_at(self.table.head)
+
+    def _adopt_at(self, head: int) -> None:
+        adopt_at_snapshot(self.table, head)
+        assert self.table.head is not None
+        self.adopted.add(self.table.head)
 
     @rule(back=st.integers(1, 3), seldom=SELDOM)
     @precondition(lambda self: len(self.table.snapshots) > 3 and self.truncated is None)
@@ -384,7 +398,7 @@ class WriterMachine(RuleBasedStateMachine):
                 assert actor not in self.actors, "a writer went on after a rollback"
         self.start_writer()
         assert "rolled_back" in self.stopped, "a writer began after a rollback"
-        adopt_at_snapshot(self.table, head)
+        self._adopt_at(head)
         for key in list(self.content):
             if key[0] not in self.table.load().streams:
                 del self.content[key]

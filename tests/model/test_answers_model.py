@@ -61,7 +61,8 @@ def test_every_answer_is_the_log_below_its_end(kind):
     assert CHECKED["across the seam"] >= 0.30 * answers
     for event in ("commit", "restart", "compaction"):
         assert CHECKED[f"into a {event}"] >= 0.03 * answers, event
-    assert min(CHECKED[name] for name in ("partial", "same cursor, later", "as known at")) > 0
+    for event in ("partial", "same cursor, later", "as known at", "behind a foreign change"):
+        assert CHECKED[event] > 0, event
 
 
 @pytest.mark.timeout(1_800)

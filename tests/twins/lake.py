@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from seamark.lake import checkpoint
 from seamark.lake.errors import CatalogUnavailable, CommitConflict, CommitUnknown, StateMissing
+from seamark.lake.foreign import FOREIGN
 from seamark.lake.view import Change, SnapshotView, TableView
 
 
@@ -45,6 +46,10 @@ class MemoryTable:
     answer: Answer = Answer.OK
     delayed: list[tuple[TableView, Change]] = field(default_factory=list)
     clock_ms: int = 0
+    parents: dict[int, int | None] = field(default_factory=dict)
+    """Of every snapshot there ever was: expiry forgets none."""
+    others: set[int] = field(default_factory=set)
+    """Snapshots by which somebody else changed rows."""
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def load(self) -> TableView:
@@ -112,9 +117,11 @@ class MemoryTable:
             operation,
             summary.get(checkpoint.SUMMARY),
             summary.get(checkpoint.EXCLUDED),
+            summary.get(FOREIGN),
         )
         kept = (*before, *files) if operation == "append" else files
         self.snapshots[number] = _Snapshot(view, kept)
+        self.parents[number] = self.head
         self.head = number
 
     # What others do to the table
@@ -129,6 +136,8 @@ class MemoryTable:
     def foreign_append(self) -> None:
         """Somebody else's append, without rows of ours."""
         self._add("append", (), {})
+        assert self.head is not None
+        self.others.add(self.head)
 
     def roll_back(self, to: int) -> None:
         """The branch goes back; properties stay as they are."""

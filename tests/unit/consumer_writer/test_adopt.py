@@ -2,9 +2,10 @@
 
 import pytest
 
-from seamark.consumer_writer.adopt import adopt
+from seamark.consumer_writer.adopt import adopt, adopt_at_snapshot
 from seamark.market.routing import routing_for
 from seamark.market.schema import RecordKind
+from seamark.stream.errors import Stopped
 from twins.lake import Answer, MemoryStates, MemoryTable
 from twins.log import MemoryLog
 
@@ -70,3 +71,42 @@ def test_an_adoption_without_a_clear_answer_registers_once(log, answer):
     assert table.load().revision == 1
     assert len(table.load().snapshots) == 1
     assert len(table.load().checkpoints) == 2
+
+
+def test_a_first_adoption_marks_what_the_table_held_before(log):
+    table = MemoryTable()
+    table.foreign_append()
+    foreign = table.head
+    take_in(table, log, HERE)
+    view = table.load()
+    assert view.foreign(view.head_id).first == (foreign,)
+    assert view.rolled_back() is None
+
+
+@pytest.mark.parametrize("answer", [Answer.OK, Answer.CONFLICT_BUT_LANDED, Answer.UNKNOWN_BUT_LANDED])
+def test_adopting_the_head_takes_foreign_changes_as_they_are_and_moves_nothing(log, answer):
+    table = MemoryTable()
+    take_in(table, log, HERE)
+    table.foreign_append()
+    take_in(table, log, THERE)
+    table.foreign_append()
+    before = table.load()
+    assert before.foreign(before.head_id).count == 2
+    table.answer = answer
+    assert adopt_at_snapshot(table, before.head_id) == before.revision + 1
+    after = table.load()
+    assert not after.foreign(after.head_id)
+    assert (after.foreign_text, after.rolled_back()) == ("", None)
+    assert (after.checkpoints, after.streams) == (before.checkpoints, before.streams)
+    assert len(after.snapshots) == len(before.snapshots) + 1
+
+
+def test_a_change_that_comes_after_the_named_head_is_not_adopted_with_it(log):
+    table = MemoryTable()
+    take_in(table, log, HERE)
+    table.foreign_append()
+    seen = table.head
+    table.foreign_append()
+    with pytest.raises(Stopped, match=f"snapshot was {seen}, must be the head {table.head}"):
+        adopt_at_snapshot(table, seen)
+    assert table.load().foreign(table.head).count == 2

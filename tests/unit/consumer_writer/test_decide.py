@@ -17,6 +17,7 @@ from seamark.lake.checkpoint import (
     property_name,
 )
 from seamark.lake.errors import CheckpointInvalid
+from seamark.lake.foreign import FOREIGN
 from seamark.lake.streams import Stream
 from unit.consumer_writer.tables import P0, P1, STREAM, UUID, H, batch, range_of, table
 
@@ -134,9 +135,10 @@ def test_batches_sent_again_after_any_answer_advance_the_table_once_each(lengths
     assert points[P1] == H[P1]
 
 
-def test_a_summary_carries_all_partitions_and_what_is_excluded():
-    summary = summary_of(H, 4, '[[1,0,5,9,"LOST",4]]')
+def test_a_summary_carries_all_partitions_what_is_excluded_and_what_others_changed():
+    summary = summary_of(H, 4, '[[1,0,5,9,"LOST",4]]', "1:7")
     assert from_summary(summary[SUMMARY]) == (H, 4)
     assert summary[EXCLUDED] == '[[1,0,5,9,"LOST",4]]'
-    assert set(summary_of(H, 4, "")) == {SUMMARY}
+    assert summary[FOREIGN] == "1:7"
+    assert set(summary_of(H, 4, "", "")) == {SUMMARY}
     assert property_name(P0) != SUMMARY

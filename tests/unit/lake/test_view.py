@@ -13,6 +13,8 @@ from seamark.lake.checkpoint import (
     to_summary,
 )
 from seamark.lake.errors import CheckpointInvalid
+from seamark.lake.foreign import FOREIGN as FOREIGN_PROPERTY
+from seamark.lake.foreign import Foreign
 from seamark.lake.streams import Stream
 from seamark.lake.view import SnapshotView, TableView
 
@@ -50,7 +52,7 @@ def test_a_table_whose_head_is_the_writers_belongs_together():
     assert table.rolled_back() is None
     assert table.path_to_own(2) == (2,)
     assert table.own_summary(2).snapshot_id == 2
-    assert table.foreign() == ()
+    assert not table.foreign(2)
 
 
 def test_compaction_on_top_of_the_writers_snapshot_changes_nothing():
@@ -58,19 +60,33 @@ def test_compaction_on_top_of_the_writers_snapshot_changes_nothing():
     assert table.rolled_back() is None
     assert table.path_to_own(4) == (4, 3, 2)
     assert table.own_summary(4).snapshot_id == 2
-    assert table.foreign() == ()
+    assert not table.foreign(4)
 
 
 @pytest.mark.parametrize("operation", ["append", "delete", "overwrite"])
 def test_a_foreign_change_is_named_but_is_no_roll_back(operation):
     table = view(4, *HISTORY, other(3, 2, operation), other(4, 3, REPLACE))
-    assert table.foreign() == (3,)
+    assert table.foreign(4) == Foreign(1, (3,))
+    assert not table.foreign(2)
     assert table.rolled_back() is None
 
 
-def test_foreign_changes_behind_the_writers_newest_snapshot_are_history():
-    table = view(3, own(1, None, OLD), other(2, 1, FOREIGN), own(3, 2, NEW))
-    assert table.foreign() == ()
+def test_foreign_changes_behind_an_own_snapshot_are_those_that_its_summary_carries():
+    marked = replace(own(3, 2, NEW), foreign_text="1:2")
+    snapshots = (own(1, None, OLD), other(2, 1, FOREIGN), marked, other(4, 3, REPLACE), other(5, 4, FOREIGN))
+    table = view(5, *snapshots, properties={FOREIGN_PROPERTY: "1:2"})
+    assert table.foreign(1) == Foreign()
+    assert table.foreign(2) == table.foreign(3) == table.foreign(4) == Foreign(1, (2,))
+    assert table.foreign(5) == Foreign(2, (2, 5))
+    assert table.rolled_back() is None
+
+
+def test_a_mark_of_foreign_changes_that_was_edited_is_noticed():
+    marked = replace(own(2, 1, NEW), foreign_text="1:9")
+    reason = view(2, HISTORY[0], marked).rolled_back()
+    assert "seamark.foreign is '' against '1:9'" in reason
+    assert view(2, *HISTORY, properties={FOREIGN_PROPERTY: "1:9"}).rolled_back() is not None
+    assert view(2, HISTORY[0], marked, properties={FOREIGN_PROPERTY: "1:9"}).rolled_back() is None
 
 
 def test_a_head_moved_back_is_noticed_and_named():

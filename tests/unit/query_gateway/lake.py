@@ -8,6 +8,7 @@ from seamark.consumer_writer.adopt import adopt, adopt_at_snapshot
 from seamark.consumer_writer.decide import summary_of
 from seamark.lake import checkpoint
 from seamark.lake.checkpoint import Counters, ExcludedRange, StreamPartition, excluded_to_text
+from seamark.lake.foreign import FOREIGN
 from seamark.lake.view import Change, TableView
 from seamark.market.routing import routing_for
 from seamark.market.schema import RecordKind
@@ -73,7 +74,10 @@ class Lake:
         properties = checkpoint.to_properties(moved, view.uuid) | {checkpoint.REVISION: str(revision)}
         if text:
             properties[checkpoint.EXCLUDED] = text
-        summary = summary_of({**view.checkpoints, **moved}, revision, text)
+        mark = view.foreign(view.head_id).to_text()
+        if mark:
+            properties[FOREIGN] = mark
+        summary = summary_of({**view.checkpoints, **moved}, revision, text, mark)
         self.table.commit(view, Change(properties, summary))
         assert self.table.head is not None
         return self.table.head

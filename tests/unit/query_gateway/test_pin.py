@@ -69,7 +69,7 @@ def test_a_foreign_change_leaves_doubt_at_the_head_and_no_pin_by_its_id():
     lake.table.compact()
     pin = head_of(lake)
     assert (pin.snapshot_id, pin.watermark) == (lake.head, {P0: 5, P1: 7})
-    assert f"snapshot {foreign} of table trades was not made by the writer" in pin.doubt
+    assert f"table trades holds changes by snapshot {foreign}, which the writer did not make" in pin.doubt
     for snapshot_id in (foreign, lake.head):
         with pytest.raises(Gone, match=rf"holds changes by snapshot {foreign} \(append\)") as caught:
             snapshot_of(lake, snapshot_id)
@@ -77,11 +77,60 @@ def test_a_foreign_change_leaves_doubt_at_the_head_and_no_pin_by_its_id():
     assert snapshot_of(lake, own).watermark == {P0: 5, P1: 7}
 
 
-def test_a_writers_commit_behind_a_foreign_change_is_pinned_as_it_says():
+def test_a_foreign_change_leaves_doubt_behind_every_later_commit_until_it_is_adopted():
+    lake = Lake()
+    before = lake.commit(5, 7)
+    changes = []
+    for at in range(8, 10):
+        lake.table.foreign_append()
+        changes.append(lake.head)
+        lake.commit(at, at)
+    lake.table.compact()
+    behind = lake.head
+    newest = lake.commit(12, 12)
+    lake.expire(*changes)
+    doubt = f"holds changes by snapshots {changes[0]}, {changes[1]}, which the writer did not make"
+    for snapshot_id in (behind, newest):
+        assert doubt in snapshot_of(lake, snapshot_id).doubt
+    assert doubt in head_of(lake).doubt
+    assert snapshot_of(lake, before).doubt == ""
+
+    lake.adopt_head()
+    assert (head_of(lake).doubt, head_of(lake).watermark) == ("", {P0: 12, P1: 12})
+    assert snapshot_of(lake, lake.commit(13, 13)).doubt == head_of(lake).doubt == ""
+    assert doubt in snapshot_of(lake, behind).doubt
+
+
+def test_a_foreign_change_outlives_the_adoption_of_a_topic():
     lake = Lake()
     lake.table.foreign_append()
+    foreign = lake.head
+    lake.log.grow(TOPIC)
+    lake.adopt(succeeds=1)
+    assert f"holds changes by snapshot {foreign}, " in head_of(lake).doubt
+    assert head_of(lake).doubt == snapshot_of(lake, lake.head).doubt
+    assert lake.view.rolled_back() is None
+
+
+def test_a_head_that_others_changed_is_adopted_as_it_is():
+    lake = Lake()
     lake.commit(5, 7)
-    assert head_of(lake).doubt == ""
+    lake.table.foreign_append()
+    revision = lake.view.revision
+    lake.adopt_head()
+    pin = head_of(lake)
+    assert (pin.doubt, pin.watermark, pin.revision) == ("", {P0: 5, P1: 7}, revision + 1)
+    assert lake.view.rolled_back() is None
+
+
+def test_going_back_behind_a_foreign_change_is_the_way_to_be_without_it():
+    lake = Lake()
+    before = lake.commit(5, 7)
+    lake.table.foreign_append()
+    lake.commit(8, 9)
+    lake.table.roll_back(before)
+    lake.adopt_head()
+    assert (head_of(lake).doubt, head_of(lake).watermark) == ("", {P0: 5, P1: 7})
 
 
 def test_a_branch_moved_back_leaves_doubt_until_it_is_adopted():

@@ -385,6 +385,15 @@ def test_a_foreign_snapshot_is_said_and_the_checkpoints_are_followed(world, capl
     assert world.metrics.table_unusable.labels("trades")._value.get() == 1
     assert world.view().committed.next == 10
 
+    world.send("AAA", 1)
+    world.commit()
+    world.follow()
+    assert world.metrics.table_unusable.labels("trades")._value.get() == 1
+    assert world.view().committed.next == 11
+    adopt_at_snapshot(world.table, world.table.head)
+    world.follow()
+    assert world.metrics.table_unusable.labels("trades")._value.get() == 0
+
 
 def test_a_table_that_was_replaced_is_not_followed(world, caplog):
     mixed(world)

@@ -33,6 +33,7 @@ from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
 from seamark.lake import checkpoint
 from seamark.lake.datafiles import write_data_files
 from seamark.lake.errors import CatalogUnavailable, CommitConflict, CommitUnknown, TableMissing
+from seamark.lake.foreign import FOREIGN
 from seamark.lake.view import Change, SnapshotView, TableView
 
 # What an unreachable catalog or store looks like through pyiceberg: its HTTP session's
@@ -183,6 +184,7 @@ def _snapshot_view(snapshot: Snapshot) -> SnapshotView:
         operation,
         extra.get(checkpoint.SUMMARY) if own else None,
         extra.get(checkpoint.EXCLUDED) if own else None,
+        extra.get(FOREIGN) if own else None,
     )
 
 

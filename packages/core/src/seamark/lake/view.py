@@ -12,6 +12,7 @@ import pyarrow as pa
 from seamark.lake import checkpoint
 from seamark.lake.checkpoint import Checkpoint, StreamPartition
 from seamark.lake.errors import CheckpointInvalid
+from seamark.lake.foreign import FOREIGN, Foreign
 from seamark.lake.streams import NEXT_STREAM_ID, Stream, open_streams, streams_from_properties
 
 
@@ -27,6 +28,7 @@ class SnapshotView:
     checkpoint_text: str | None
     """Our own summary, if the writer made this snapshot."""
     excluded_text: str | None = None
+    foreign_text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class TableView:
         return self.properties.get(checkpoint.EXCLUDED, "")
 
     @property
+    def foreign_text(self) -> str:
+        """The mark of foreign changes as the last own commit left it; empty: there are none."""
+        return self.properties.get(FOREIGN, "")
+
+    @property
     def revision(self) -> int:
         text = self.properties.get(checkpoint.REVISION, "0")
         if not (text.isascii() and text.isdecimal()):
@@ -91,13 +98,22 @@ class TableView:
         last = self.snapshots[path[-1]] if path else None
         return last if last is not None and last.checkpoint_text is not None else None
 
-    def foreign(self) -> tuple[int, ...]:
-        """Snapshots between the head and the nearest own one that changed rows and are not ours."""
-        behind = (self.snapshots[snapshot_id] for snapshot_id in self.path_to_own(self.head_id))
-        return tuple(
-            snapshot.snapshot_id
-            for snapshot in behind
-            if snapshot.checkpoint_text is None and snapshot.operation != "replace"
+    def foreign(self, snapshot_id: int | None) -> Foreign:
+        """Changes to the rows of `snapshot_id` that no writer made and nobody has adopted.
+
+        Those on top of the nearest own snapshot, and what that one's summary carries of older ones.
+
+        Raises:
+            CheckpointInvalid: that summary's mark cannot be read.
+        """
+        behind = [self.snapshots[one] for one in reversed(self.path_to_own(snapshot_id))]
+        carried = behind[0].foreign_text if behind else None
+        return Foreign.from_text(carried).followed_by(
+            [
+                snapshot.snapshot_id
+                for snapshot in behind
+                if snapshot.checkpoint_text is None and snapshot.operation != "replace"
+            ]
         )
 
     def rolled_back(self) -> str | None:
@@ -115,7 +131,8 @@ class TableView:
             )
         assert own.checkpoint_text is not None
         at_head, revision = checkpoint.from_summary(own.checkpoint_text)
-        if at_head == self.checkpoints and revision == self.revision:
+        carried = own.foreign_text or ""
+        if at_head == self.checkpoints and revision == self.revision and carried == self.foreign_text:
             return None
         differing = sorted(
             where
@@ -123,11 +140,12 @@ class TableView:
             if at_head.get(where) != self.checkpoints.get(where)
         )
         where = differing[0] if differing else None
-        detail = (
-            f"revision is {self.revision} against {revision}"
-            if where is None
-            else f"{where}: property {self.checkpoints.get(where)}, summary {at_head.get(where)}"
-        )
+        if where is not None:
+            detail = f"{where}: property {self.checkpoints.get(where)}, summary {at_head.get(where)}"
+        elif revision != self.revision:
+            detail = f"revision is {self.revision} against {revision}"
+        else:
+            detail = f"{FOREIGN} is {self.foreign_text!r} against {carried!r}"
         return f"snapshot {own.snapshot_id} behind head {self.head_id} differs from the properties ({detail})"
 
     def stream_of(self, topic: str) -> Stream | None:

@@ -1,4 +1,4 @@
-"""Adopt: take a topic's life into a table's registry, or a table back to one of its snapshots.
+"""Adopt: take a topic's life into a table's registry, or a table as its head is now.
 
 The only place where registry entries are written. Everything goes into one commit that adds
 an empty snapshot and sets all checkpoint properties of the stream: a missing property is an
@@ -8,6 +8,7 @@ error for every reader, never 0.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 import uuid
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from seamark.consumer_writer.decide import summary_of
 from seamark.lake import checkpoint, excluded
 from seamark.lake.checkpoint import Checkpoint, ExcludedRange, StreamPartition
 from seamark.lake.errors import CommitConflict, CommitUnknown
+from seamark.lake.foreign import FOREIGN
 from seamark.lake.states import StateStore, restore
 from seamark.lake.streams import NEXT_STREAM_ID, Stream
 from seamark.lake.view import Change, LakeTable, TableView
@@ -25,6 +27,8 @@ from seamark.sequencing.reroute import reroute
 from seamark.sequencing.state import PartitionState, dump
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Bounds, Cluster, TopicPartition
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN_END = -1
 """`next` of a lost range whose log is gone: nobody can say how far it went."""
@@ -85,10 +89,12 @@ def adopt(
 
 
 def adopt_at_snapshot(table: LakeTable, snapshot_id: int) -> int:
-    """Set the properties of a table that was rolled back to what its head's own summary says.
+    """Take a table as its head is: rolled back, changed by others, or both.
 
-    `snapshot_id` must be the head, named by the operator: H goes back with it, the log is read
-    again from there, and registry entries made later are removed. Gives the new revision.
+    `snapshot_id` must be the head, named by the operator. The properties are set to what the
+    nearest own summary says: after a rollback H goes back with it, the log is read again from
+    there, and registry entries made later are removed. Rows that others added or removed stay so
+    and are vouched for by the operator from then on: the mark of them goes. Gives the new revision.
 
     Raises:
         Stopped: the snapshot is not the head, or no writer's snapshot is behind it.
@@ -120,7 +126,11 @@ def adopt_at_snapshot(table: LakeTable, snapshot_id: int) -> int:
         properties[checkpoint.REVISION] = str(revision)
         if text:
             properties[checkpoint.EXCLUDED] = text
-        summary = summary_of(points, revision, text)
+        if FOREIGN in view.properties:
+            gone.append(FOREIGN)
+        if foreign := view.foreign(snapshot_id):
+            logger.warning("adopting foreign changes as they are", extra={"snapshots": str(foreign)})
+        summary = summary_of(points, revision, text, "")
         sent = summary[checkpoint.SUMMARY]
         try:
             table.commit(view, Change(properties, summary, drop_properties=tuple(gone)))
@@ -263,4 +273,7 @@ def _change(view: TableView, store: StateStore, plan: _Plan, states: list[Partit
     properties[NEXT_STREAM_ID] = str(stream.stream_id + 1)
     if text:
         properties[checkpoint.EXCLUDED] = text
-    return Change(properties, summary_of({**view.checkpoints, **points}, revision, text))
+    mark = view.foreign(view.head_id).to_text()
+    if mark:
+        properties[FOREIGN] = mark
+    return Change(properties, summary_of({**view.checkpoints, **points}, revision, text, mark))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from seamark.consumer_writer.batch import Batch
 from seamark.lake import checkpoint
 from seamark.lake.checkpoint import Checkpoint, StreamPartition
+from seamark.lake.foreign import FOREIGN
 from seamark.lake.streams import open_streams
 from seamark.lake.view import TableView
 
@@ -83,10 +84,15 @@ def decide(view: TableView, batch: Batch, attempt: int, table_uuid: str) -> Deci
 
 
 def summary_of(
-    checkpoints: dict[StreamPartition, Checkpoint], revision: int, excluded: str
+    checkpoints: dict[StreamPartition, Checkpoint], revision: int, excluded: str, foreign: str
 ) -> dict[str, str]:
-    """The summary entries of a snapshot that leaves the table at `checkpoints`."""
+    """The summary entries of a snapshot that leaves the table at `checkpoints`.
+
+    `excluded` and `foreign` are what the properties of the same names hold then; empty: nothing.
+    """
     summary = {checkpoint.SUMMARY: checkpoint.to_summary(checkpoints, revision)}
     if excluded:
         summary[checkpoint.EXCLUDED] = excluded
+    if foreign:
+        summary[FOREIGN] = foreign
     return summary

@@ -20,6 +20,7 @@ from seamark.consumer_writer.expiry import ExpiryPolicy, expirable
 from seamark.lake import checkpoint, excluded
 from seamark.lake.assignment import check_end, check_topic, place_of
 from seamark.lake.checkpoint import Counters, ExcludedRange, StreamPartition
+from seamark.lake.foreign import FOREIGN
 from seamark.lake.states import StateStore, restore
 from seamark.lake.view import Change, LakeTable, TableView
 from seamark.market.schema import RecordKind
@@ -116,8 +117,8 @@ class TableWriter:
             raise Stopped(
                 f"table {self.kind.value}: rolled_back: {reason}. Way on: adopt --at-snapshot {view.head_id}"
             )
-        for snapshot_id in view.foreign():
-            logger.error("foreign snapshot", extra={"table": self.kind.value, "snapshot": snapshot_id})
+        if foreign := view.foreign(view.head_id):
+            logger.error("foreign snapshot", extra={"table": self.kind.value, "snapshots": str(foreign)})
         places = {place_of(view, self.kind.value, self._cluster, topic): topic for topic in wanted}
         states = restore(self._table, view, self._store, self.kind, list(places), self._note_rebuild)
         starts = {}
@@ -269,6 +270,11 @@ class TableWriter:
     ) -> Change:
         revision, text = view.revision, view.excluded_text
         properties = checkpoint.to_properties(decision.moved, view.uuid)
+        foreign = view.foreign(view.head_id)
+        if (mark := foreign.to_text()) != view.foreign_text:
+            # Built upon, but never forgotten: only an operator can say that these rows are meant.
+            logger.error("foreign snapshot", extra={"table": self.kind.value, "snapshots": str(foreign)})
+            properties[FOREIGN] = mark
         if batch.lost:
             revision += 1
             text = excluded.with_more(text, batch.lost, revision, view.uuid, self._store)
@@ -276,7 +282,7 @@ class TableWriter:
             properties[checkpoint.EXCLUDED] = text
         return Change(
             properties=properties,
-            summary=summary_of(decision.checkpoints, revision, text),
+            summary=summary_of(decision.checkpoints, revision, text, mark),
             files=files,
             expire=expirable(view, self._expiry, now_ms),
         )

@@ -54,13 +54,11 @@ Ranges: TypeAlias = Callable[[str | None], tuple[ExcludedRange, ...]]
 def pin_head(table: str, view: TableView, ranges: Ranges = excluded_from_text) -> Pin:
     """The current snapshot. It is always pinned; where it is not as the writer left it, `doubt` says so.
 
-    A foreign append or delete behind the head, or a branch moved back under its properties, leaves
-    no vector that its rows could be proven by: answers go on, none of them exact, until adopted.
+    A foreign append or delete behind the head, however far, or a branch moved back under its properties,
+    leaves no vector that its rows could be proven by: answers go on, none of them exact, until adopted.
     """
-    doubt = ""
-    if foreign := view.foreign():
-        doubt = f"snapshot {foreign[0]} of table {table} was not made by the writer"
-    elif (rolled_back := view.rolled_back()) is not None:
+    doubt = _changed_by_others(table, view, view.head_id)
+    if not doubt and (rolled_back := view.rolled_back()) is not None:
         doubt = f"table {table} was rolled back: {rolled_back}"
     own = view.own_summary(view.head_id)
     if own is not None:
@@ -75,6 +73,8 @@ def pin_head(table: str, view: TableView, ranges: Ranges = excluded_from_text) -
 
 def pin_snapshot(table: str, view: TableView, snapshot_id: int, ranges: Ranges = excluded_from_text) -> Pin:
     """A snapshot by its id: by its own summary, or that of the nearest ancestor with only `replace` between.
+
+    Where that summary carries foreign changes from before it, `doubt` names them.
 
     Raises:
         Gone: it is not in the table's metadata, or what it holds cannot be said.
@@ -95,9 +95,14 @@ def pin_snapshot(table: str, view: TableView, snapshot_id: int, ranges: Ranges =
                 "snapshot",
             )
     try:
-        return _pin(table, view, snapshot_id, own, ranges, "")
+        return _pin(table, view, snapshot_id, own, ranges, _changed_by_others(table, view, snapshot_id))
     except CheckpointInvalid as error:
         raise Gone(f"snapshot {snapshot_id} of table {table} cannot be read: {error}", "snapshot") from error
+
+
+def _changed_by_others(table: str, view: TableView, snapshot_id: int | None) -> str:
+    foreign = view.foreign(snapshot_id)
+    return f"table {table} holds changes by {foreign}, which the writer did not make" if foreign else ""
 
 
 def _pin(

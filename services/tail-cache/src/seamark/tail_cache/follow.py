@@ -80,11 +80,10 @@ class Follower:
         try:
             view = self._table.load()
             reason = view.rolled_back() or self._replaced(view)
-            self._metrics.table_unusable.labels(self.kind.value).set(
-                reason is not None or bool(view.foreign())
-            )
-            if foreign := view.foreign():
-                self._say("foreign", "foreign snapshot", f"snapshots {list(foreign)}")
+            foreign = view.foreign(view.head_id)
+            self._metrics.table_unusable.labels(self.kind.value).set(reason is not None or bool(foreign))
+            if foreign:
+                self._say("foreign", "foreign snapshot", str(foreign))
             if reason is not None:
                 self._say("table", "table not followed", reason)
                 self.settled = True
