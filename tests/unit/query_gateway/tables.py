@@ -161,7 +161,7 @@ class Tails:
         lo = self._tables.tail_lo.get(kind, 0)
         first = min(max(one.first, lo), max(behind, one.first))
         append_us = records[-1].append_us if records else 0
-        return Coverage(one.where, first, max(first, behind), lo, end, end, append_us)
+        return Coverage(one.where, first, max(first, behind), lo, end, end, append_us, self._tables.now_us)
 
     async def read(
         self,

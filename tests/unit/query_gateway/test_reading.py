@@ -99,6 +99,69 @@ def test_a_replica_behind_without_kafka_leaves_the_rest_missing(world):
     assert opened.header.missing == (Missing(P0, 20, 23, "NOT_REACHED"),)
 
 
+FLOORS = [{}, {P0: 12}, {P0: 25}]
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_what_a_replica_reads_no_more_is_completed_by_kafka(world, floor):
+    world.append_unseen(0, 7)
+    world.tail.stopped[0] = "UNREADABLE"
+    opened = world.open(Want(floor=floor))
+    assert (opened.end, opened.header.missing, opened.freshness_ms) == ({P0: 27, P1: 20}, (), 0)
+    assert world.log.reads == [(P0, 10, 27)]
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_what_a_replica_reads_no_more_and_kafka_does_not_give_is_named(world, floor):
+    world.append_unseen(0, 7)
+    world.tail.stopped[0], world.log.down = "LOG_LOST", True
+    opened = world.open(Want(floor=floor))
+    assert opened.header.missing == (Missing(P0, 20, 27, "TAIL_STOPPED"),)
+    assert opened.end == {P0: 20, P1: 20}
+
+
+def test_a_replica_that_has_stood_still_is_not_fresh(world):
+    """Its own end is where it stands: nothing but the age of that says so."""
+    world.append_unseen(0, 7)
+    world.tail.ends[0] = (20, NOW_US - 3600 * SECOND)
+    world.log.down = True
+    for one in world.lake.log.topics[TOPIC].records[0][10:20]:
+        one.append_us = NOW_US - 30 * SECOND
+    opened = world.open()
+    assert (opened.end, opened.freshness_ms) == ({P0: 20, P1: 20}, 30_000)
+    with pytest.raises(Stale, match="max_staleness was 2000 ms, the answer would be 30000 ms old"):
+        world.open(Want(max_staleness_ms=2_000))
+
+
+def test_an_idle_partition_is_as_fresh_as_its_end_was_known(world):
+    for one in world.lake.log.topics[TOPIC].records[0][10:20]:
+        one.append_us = NOW_US - 30 * SECOND
+    world.tail.ends[0] = (20, NOW_US - 900_000)
+    opened = world.open(Want(max_staleness_ms=1_000))
+    assert opened.freshness_ms == 900
+
+
+@pytest.mark.parametrize("down", [set(), {0, 1}])
+def test_the_committed_age_is_the_oldest_waiting_records(down):
+    """Of the tail's rows, or of Kafka's."""
+    world = World()
+    world.tail.down = down
+    world.append(0, 5, NOW_US - 3600 * SECOND)
+    assert world.open().header.committed_age_ms == 3_600_000  # never committed
+    world.append(1, 2, NOW_US - 3600 * SECOND)
+    world.commit(5, 2)
+    world.pin()
+    assert world.open().header.committed_age_ms == 0
+    world.append(0, 1, NOW_US - SECOND)
+    assert world.open(predicate=Predicate(symbols=("BBB",))).header.committed_age_ms == (
+        # Offset 5 is no row: what only Kafka gave is as old as the last row below H(S).
+        3_600_000 if down else 1_000
+    )
+    world.append(0, 1, NOW_US)
+    assert world.open(predicate=Predicate(symbols=("BBB",))).header.committed_age_ms == (0 if down else 1_000)
+    world.loop.close()
+
+
 def test_what_the_log_does_not_have_yet_is_missing(world):
     opened = world.open(Want(floor={P0: 25}))
     assert opened.header.missing == (Missing(P0, 20, 25, "NOT_REACHED"),)

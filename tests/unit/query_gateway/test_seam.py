@@ -15,9 +15,11 @@ from seamark.query_gateway.errors import Gone, Stale
 from seamark.query_gateway.header import Missing
 from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.seam import (
+    Hole,
     asked_ranges,
     check_end,
     check_floor,
+    committed_age_ms,
     end_at,
     end_vector,
     excluded_to_name,
@@ -260,17 +262,26 @@ NOW = 10**15
 @pytest.mark.parametrize(
     ("end", "mark", "age_ms"),
     [
-        (9, (9, 9, 1), 0),  # the replica had all there was
-        (9, (9, 12, 1), 1_000),  # it was behind: the last record it had is a second old
-        (9, (12, 12, 1), 60_000),  # E was fixed before it came so far: only what H(S) says is sure
-        (12, (9, 12, 1), 0),  # the rest came from the log
+        (9, (9, 9, 1, 0), 0),  # the replica had all there was
+        (9, (9, 9, 50, 0.7), 700),  # nothing came since: all is seen until the end was asked for last
+        (9, (9, 9, 1, 40), 1_000),  # the end was asked for long before the last record came
+        (9, (9, 9, 3600, 3600), 60_000),  # the replica has stood still for an hour
+        (9, (9, 9, 1, 1_000_000_000), 1_000),  # a replica that does not say when
+        (9, (9, 12, 1, 0), 1_000),  # it was behind: the last record it had is a second old
+        (9, (12, 12, 1, 0), 60_000),  # E was fixed before it came so far: only what H(S) says is sure
+        (12, (9, 12, 1, 0), 0),  # the rest came from the log
+        (12, (9, 12, 1, -5), 0),  # its clock is ahead
         (9, None, 60_000),
-        (4, (12, 12, 1), 1_000 * 86_400_000),  # below H(S): nobody knows
+        (4, (12, 12, 1, 0), 1_000 * 86_400_000),  # below H(S): nobody knows
     ],
 )
 def test_freshness_claims_no_more_than_is_known(end, mark, age_ms):
     pin = pin_of({OPEN: 5}, {2: stream(2, 1, (0,))}, append_us={OPEN: NOW - 60 * SECOND})
-    marks = [Coverage(OPEN, 5, end, 0, mark[0], mark[1], NOW - mark[2] * SECOND)] if mark else []
+    marks = []
+    if mark is not None:
+        hi, log_end, append_seconds, asked_seconds = mark
+        asked_us = int(NOW - asked_seconds * SECOND)
+        marks = [Coverage(OPEN, 5, end, 0, hi, log_end, NOW - append_seconds * SECOND, asked_us)]
     assert freshness_ms(pin, {OPEN: end}, marks, NOW) == age_ms
     assert freshness_ms(pin, {OPEN: end}, marks, NOW, NOW - 30 * SECOND) == min(age_ms, 30_000)
 
@@ -278,8 +289,54 @@ def test_freshness_claims_no_more_than_is_known(end, mark, age_ms):
 def test_the_least_fresh_partition_decides():
     pin = pin_of({OPEN: 5}, {2: stream(2, 2, (0, 0))}, append_us={OPEN: NOW - 60 * SECOND})
     other = StreamPartition(2, 1)
-    marks = [Coverage(OPEN, 5, 9, 0, 9, 9, NOW), Coverage(other, 0, 3, 0, 3, 4, NOW - 7 * SECOND)]
+    marks = [Coverage(OPEN, 5, 9, 0, 9, 9, NOW), Coverage(other, 0, 3, 0, 3, 4, NOW - 7 * SECOND, NOW)]
     assert freshness_ms(pin, {OPEN: 9, other: 3}, marks, NOW) == 7_000
+
+
+def behind(first_seconds, stopped="", hi=9, end=9):
+    """A replica whose first record at or beyond H(S) was appended so long ago; None: it has none."""
+    append_us = 0 if first_seconds is None else NOW - first_seconds * SECOND
+    return Coverage(OPEN, 5, hi, 0, hi, end, NOW, NOW, stopped, append_us)
+
+
+@pytest.mark.parametrize(
+    ("end", "h", "marks", "age_ms"),
+    [
+        (9, 5, [behind(3)], 3_000),
+        (5, 5, [behind(3)], 0),  # E ends where the commit does
+        (9, None, [behind(3600)], 3_600_000),  # a writer that never committed
+        (9, 5, [behind(0)], 0),  # one fresh record after an idle minute
+        (9, 5, [behind(90)], 60_000),  # asked with an older pin: not before what the newer one has
+        (9, 5, [behind(3), behind(40)], 40_000),  # part of it came from the log
+        (9, 5, [behind(None)], 60_000),
+        (9, 5, [], 60_000),
+        (9, None, [], 1_000 * 86_400_000),  # nobody knows
+        (5, 5, [behind(None, "UNREADABLE", 5, 53)], 60_000),  # there are more, and nobody reads them
+        (5, 5, [behind(None, "UNREADABLE", 5, 5)], 0),
+        (5, 5, [behind(None, "", 5, 53)], 0),  # they come in a moment
+    ],
+)
+def test_the_committed_age_is_that_of_the_first_record_behind_the_watermark(end, h, marks, age_ms):
+    vector, times = ({}, {}) if h is None else ({OPEN: h}, {OPEN: NOW - 60 * SECOND})
+    pin = pin_of(vector, {2: stream(2, 1, (0,))}, append_us=times)
+    assert committed_age_ms(pin, {OPEN: end}, marks, NOW) == age_ms
+
+
+def test_a_closed_stream_waits_for_no_commit():
+    pin = pin_of({CLOSED: 5, OPEN: 9}, {1: stream(1, 1, (0,)), 2: stream(2, 1, (0,), succeeds=1)})
+    assert committed_age_ms(pin, {CLOSED: 5, OPEN: 9}, [], NOW) == 0
+
+
+def test_what_a_replica_reads_no_more_is_a_hole_to_the_logs_end():
+    pin = pin_of({OPEN: 5}, {2: stream(2, 1, (0,))})
+    asked = asked_ranges(pin, None, {})
+    assert holes(pin, asked, {OPEN: behind(1, "LOG_LOST", 9, 12)}, {}) == [Hole(OPEN, 9, 12, "TAIL_STOPPED")]
+    assert holes(pin, asked, {OPEN: behind(1, "LOG_LOST", 9, 9)}, {}) == []
+    assert holes(pin, asked, {OPEN: behind(1, "", 9, 12)}, {}) == []
+    given_end = asked_ranges(pin, {OPEN: 10}, {})
+    assert holes(pin, given_end, {OPEN: behind(1, "LOG_LOST", 9, 12)}, {}) == [
+        Hole(OPEN, 9, 10, "TAIL_STOPPED")
+    ]
 
 
 @st.composite

@@ -97,6 +97,10 @@ class Tail:
     """Partitions that it does not answer for."""
     comes: dict[int, int] = field(default_factory=dict)
     """How far it comes while somebody waits."""
+    stopped: dict[int, str] = field(default_factory=dict)
+    """Partitions that it reads no more, and why."""
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """The log's end as it was last asked for, and when; where not said: as it is now."""
     meanwhile: Callable[[], None] = lambda: None
     """What happens between its answer and whatever follows."""
     asked: list[Sequence[Range]] = field(default_factory=list)
@@ -110,7 +114,20 @@ class Tail:
         first = min(max(one.first, lo), max(wanted, one.first))
         times = self.world.times(partition)
         append_us = times[hi - 1] if hi else 0
-        return Coverage(one.where, first, max(first, min(wanted, hi)), lo, hi, len(times), append_us)
+        end, as_of_us = self.ends.get(partition, (len(times), NOW_US))
+        oldest = max(one.first, lo)
+        return Coverage(
+            one.where,
+            first,
+            max(first, min(wanted, hi)),
+            lo,
+            hi,
+            max(end, hi),
+            append_us,
+            as_of_us,
+            self.stopped.get(partition, ""),
+            times[oldest] if oldest < hi else 0,
+        )
 
     async def read(
         self,

@@ -17,7 +17,7 @@ class Missing:
     first: int
     next: int | None
     reason: str
-    """LOG_GONE, TAIL_UNAVAILABLE, NOT_REACHED, OVER_BUDGET."""
+    """LOG_GONE, TAIL_UNAVAILABLE, TAIL_STOPPED, NOT_REACHED, OVER_BUDGET."""
 
 
 @dataclass(frozen=True, slots=True)

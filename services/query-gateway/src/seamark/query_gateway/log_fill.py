@@ -81,10 +81,11 @@ class LogFill:
         self, pin: Pin, hole: Hole, predicate: Predicate, columns: Sequence[str]
     ) -> tuple[pl.DataFrame, Coverage] | Missing:
         where, first = hole.where, start_of(pin, hole.where)
+        asked_us = time.time_ns() // 1000
         bounds = await asyncio.to_thread(self._log.bounds, pin, where)
         end = max(bounds.end, hole.first) if hole.next is None else hole.next
         append_us = pin.append_us.get(where, 0)
-        mark = Coverage(where, hole.first, end, bounds.start, end, bounds.end, append_us)
+        mark = Coverage(where, hole.first, end, bounds.start, end, bounds.end, append_us, asked_us)
         if end == hole.first:
             return pl.DataFrame(), mark
         named = replace(hole, next=end)
@@ -98,6 +99,9 @@ class LogFill:
             rows = await self._read(pin, where, end)
         except LogUnavailable:
             return missing_of(named, "LOG_UNAVAILABLE")
+        oldest_us = rows["kafka_timestamp"].to_physical().min()
+        if isinstance(oldest_us, int):
+            mark = replace(mark, committed_append_us=oldest_us)
         condition = pl.col("kafka_offset") >= hole.first
         if (expression := predicate.expression()) is not None:
             condition = condition & expression

@@ -31,11 +31,13 @@ from seamark.query_gateway.seam import (
     asked_ranges,
     check_end,
     check_floor,
+    committed_age_ms,
     end_at,
     end_vector,
     excluded_to_name,
     freshness_ms,
     holes,
+    reach,
     start_of,
     time_travels,
 )
@@ -201,8 +203,9 @@ class TableOpener:
         fixed = []
         for one in asked:
             part = now.get(one.where)
-            if one.next is None or (part is not None and part.hi >= one.next):
-                fixed.append(replace(one, next=part.hi if part is not None and part.hi > one.first else None))
+            now_at = one.first if part is None else reach(part)
+            if one.next is None or now_at >= one.next:
+                fixed.append(replace(one, next=now_at if now_at > one.first else None))
             else:
                 fixed.append(one)
         return fixed, list(now.values())
@@ -237,12 +240,6 @@ class TableOpener:
     ) -> OpenTable:
         kind = RecordKind(pin.table)
         now_us = self._now_us()
-        waiting = [
-            pin.append_us.get(where, 0)
-            for where in pin.open_partitions
-            if end.get(where, 0) > start_of(pin, where)
-        ]
-        oldest = min((us for us in waiting if us), default=0)
         header = TableHeader(
             table=pin.table,
             snapshot_id=pin.snapshot_id,
@@ -253,7 +250,7 @@ class TableOpener:
             lo={where: part.lo for where, part in coverage.items()},
             excluded=excluded_to_name(pin, end),
             missing=missing,
-            committed_age_ms=max(0, (now_us - oldest) // 1000) if oldest else 0,
+            committed_age_ms=committed_age_ms(pin, end, marks, now_us),
         )
         return OpenTable(
             kind,

@@ -115,6 +115,11 @@ def check_floor(floor: Vector, end: Vector, missing: Iterable[Missing]) -> None:
         raise Stale(f"min_offsets of {names} were not reached before the deadline", "consistency")
 
 
+def reach(part: Coverage) -> int:
+    """How far an answer of now can go: to where the replica stands, or to the log's end where it reads no more."""
+    return max(part.hi, part.end) if part.stopped else part.hi
+
+
 @dataclass(frozen=True, slots=True)
 class Hole:
     """Offsets [first, next) that the tail did not give; `next` None: to the log's end."""
@@ -144,11 +149,15 @@ def holes(
             if wanted.next is None or wanted.next > first:
                 found.append(Hole(where, first, wanted.next, failed.get(where, "TAIL_UNAVAILABLE")))
             continue
-        end = part.next if wanted.next is None else wanted.next
+        end = wanted.next
+        if end is None:
+            end = reach(part) if part.stopped else part.next
         if part.first > first and end > first:
             found.append(Hole(where, first, min(part.first, end), "BELOW_TAIL"))
         if part.next < end and end > first:
-            found.append(Hole(where, max(first, part.next), end, "NOT_REACHED"))
+            found.append(
+                Hole(where, max(first, part.next), end, "TAIL_STOPPED" if part.stopped else "NOT_REACHED")
+            )
     return found
 
 
@@ -180,8 +189,8 @@ def freshness_ms(
     """All that was appended until so long ago is below E; a thousand days where nobody knows.
 
     `marks`: where replicas stood, or the log did. From H(S) on, E has what was appended before H(S);
-    from a mark's `hi` on, what was appended before that; from its `end` on, all. `known_at_us`: E was
-    made to have what was appended until then.
+    from a mark's `hi` on, what was appended before that; from its `end` on, what was appended before
+    the end was asked for. `known_at_us`: E was made to have what was appended until then.
     """
     seen_us = {
         where: pin.append_us.get(where, 0) if end.get(where, 0) >= start_of(pin, where) else 0
@@ -189,7 +198,30 @@ def freshness_ms(
     }
     for part in marks:
         if part.where in seen_us and end.get(part.where, 0) >= part.hi:
-            until_us = now_us if end[part.where] >= part.end else part.append_us
-            seen_us[part.where] = max(seen_us[part.where], until_us)
+            asked_us = min(part.end_as_of_us, now_us) if end[part.where] >= part.end else 0
+            seen_us[part.where] = max(seen_us[part.where], part.append_us, asked_us)
     oldest_us = max(min(seen_us.values(), default=now_us), known_at_us or 0, now_us - _UNKNOWN_AGE_US)
+    return max(0, (now_us - oldest_us) // 1000)
+
+
+def committed_age_ms(pin: Pin, end: Vector, marks: Iterable[Coverage], now_us: int) -> int:
+    """Age of the oldest record behind H(S); 0: there is none, as far as is known; a thousand days where nobody knows.
+
+    `marks`: what was given of ranges from H(S) on. Where none names the record's append time, its age is that
+    of the last one below H(S): too great, never too small.
+    """
+    said_us: dict[StreamPartition, int] = {}
+    reached = dict(end)
+    for part in marks:
+        if part.committed_append_us:
+            said_us[part.where] = min(part.committed_append_us, said_us.get(part.where, now_us))
+        if part.stopped:
+            reached[part.where] = max(reached.get(part.where, 0), part.end)
+    waiting_us = [
+        # With a newer pin than was asked with: at least as late as what that one has.
+        max(said_us.get(where, 0), pin.append_us.get(where, 0))
+        for where in pin.open_partitions
+        if reached.get(where, 0) > start_of(pin, where)
+    ]
+    oldest_us = max(min(waiting_us, default=now_us), now_us - _UNKNOWN_AGE_US)
     return max(0, (now_us - oldest_us) // 1000)

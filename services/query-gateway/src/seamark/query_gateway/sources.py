@@ -45,6 +45,12 @@ class Coverage:
     """The log's end when the replica last asked."""
     append_us: int
     """Running maximum of the append time at hi."""
+    end_as_of_us: int = 0
+    """All that had been appended by then is below `end`; 0: nobody knows."""
+    stopped: str = ""
+    """Why the replica reads this no more, or not now; empty: it reads on."""
+    committed_append_us: int = 0
+    """Append time of the first record at or beyond the asked `first` that is there, or a little earlier; 0: not said."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -150,11 +150,25 @@ class TailReplicas:
             for mark in answer.partitions:
                 where = StreamPartition(mark.stream_id, mark.partition)
                 best = found.get(where)
-                if where in asked and (best is None or best.hi < mark.hi):
-                    found[where] = Coverage(
-                        where, mark.lo, mark.hi, mark.lo, mark.hi, mark.end, mark.append_us
-                    )
+                here = Coverage(
+                    where,
+                    mark.lo,
+                    mark.hi,
+                    mark.lo,
+                    mark.hi,
+                    mark.end,
+                    mark.append_us,
+                    mark.end_as_of_us,
+                    mark.stopped,
+                )
+                if where in asked and (best is None or _standing(best) < _standing(here)):
+                    found[where] = here
         return found
+
+
+def _standing(part: Coverage) -> tuple[int, bool, int]:
+    """Who is further; of those that stand alike, who reads on, and who knows the end best."""
+    return part.hi, not part.stopped, part.end_as_of_us
 
 
 async def _whole(
@@ -187,6 +201,9 @@ async def _whole(
             part.hi,
             part.end,
             part.append_us,
+            part.end_as_of_us,
+            part.stopped,
+            part.committed_append_us,
         )
         for part in header.ranges
         if not part.unassigned
