@@ -16,6 +16,7 @@ from integration.fault_proxy import RESET, FaultProxy, Point
 from integration.market import Feed, Market, Spares, open_market, wait_until
 from seamark.local.engines import CatalogServer, KafkaNode
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.pin import pin_head, pin_snapshot
 from seamark.stream.topics import market_topic
 
 CATALOG_TIMEOUT_SECONDS = 2
@@ -76,6 +77,12 @@ def running(kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares) -> 
         shared = Running(opened, between)
         yield shared
         shared.judge()
+
+
+def append_nothing(market: Market) -> None:
+    """Somebody else's append."""
+    with market.table().transaction() as transaction, transaction.update_snapshot().fast_append():
+        pass
 
 
 ANSWERS = [200, 400, 401, 404, 409, 429, 500, 501, 502, 503, 504, RESET]
@@ -180,12 +187,9 @@ def test_a_foreign_property_between_load_and_commit_is_kept(running: Running) ->
 
 
 def test_a_foreign_snapshot_between_load_and_commit_is_built_upon(running: Running) -> None:
-    def append_nothing() -> None:
-        table = running.market.table()
-        with table.transaction() as transaction, transaction.update_snapshot().fast_append():
-            pass
-
-    fault = running.proxy.inject(Point.DATA_FILE_PUT, call=append_nothing, path_part=TRADES)
+    fault = running.proxy.inject(
+        Point.DATA_FILE_PUT, call=lambda: append_nothing(running.market), path_part=TRADES
+    )
     running.feed.send(40)
     running.market.drain(running.writer)
     assert fault.arrived.is_set()
@@ -439,6 +443,34 @@ def test_a_branch_rolled_back_stops_the_writer_until_its_head_is_adopted(market:
         p: point.next for p, point in reached.items()
     }
     market.drain(market.start_reading())
+    market.judge(feed.distinct)
+
+
+def test_a_foreign_append_leaves_doubt_behind_every_commit_until_the_head_is_adopted(market: Market) -> None:
+    writer = market.start_reading()
+    feed = Feed(market)
+    feed.send(50)
+    market.drain(writer)
+    assert pin_head("trades", market.view()).doubt == ""
+    append_nothing(market)
+    foreign = f"changes by snapshot {market.head()}, which the writer did not make"
+    assert foreign in pin_head("trades", market.view()).doubt
+
+    feed.send(50)
+    market.drain(writer)
+    writer.await_said("foreign snapshot")
+    assert writer.terminate() == 0, writer.log()
+    head = market.head()
+    assert foreign in pin_head("trades", market.view()).doubt
+    assert foreign in pin_snapshot("trades", market.view(), head).doubt
+
+    adopted = market.command("adopt", market.topic, "--at-snapshot", str(head))
+    assert adopted.exit_code == 0, adopted.log()
+    assert pin_head("trades", market.view()).doubt == ""
+    writer = market.start_reading()
+    feed.send(50)
+    market.drain(writer)
+    assert pin_head("trades", market.view()).doubt == ""
     market.judge(feed.distinct)
 
 
