@@ -190,7 +190,7 @@ def init(settings: WriterSettings) -> None:
 
 
 def adopt_command(settings: WriterSettings, parsed: argparse.Namespace) -> None:
-    """Adopt a topic as a new stream, or a rolled-back table's head."""
+    """Adopt a topic as a new stream, or the head of a table that was rolled back or changed by others."""
     kind = parse_market_topic(parsed.topic).kind
     cluster = KafkaCluster(settings.kafka_bootstrap)
     table = IcebergTable(_catalog(settings), settings.catalog_namespace, kind.value)
@@ -242,13 +242,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="write Kafka's records to Iceberg, exactly once")
     commands.add_parser("init", help="make topics, tables, routing and first streams")
-    take = commands.add_parser("adopt", help="register a topic's new life, or a rolled-back head")
+    take = commands.add_parser("adopt", help="register a topic's new life, or take a table's head as it is")
     take.add_argument("topic", type=_market_topic, help="its name: market.crypto.trades.binance")
     take.add_argument(
         "--succeeds", type=int, metavar="STREAM", help="the stream that ends with this one's start"
     )
     take.add_argument("--lost", action="store_true", help="record what the old stream still held as lost")
-    take.add_argument("--at-snapshot", type=int, metavar="ID", help="take H back to what this head says")
+    take.add_argument("--at-snapshot", type=int, metavar="ID", help="take this head, foreign rows too")
     return parser
 
 
