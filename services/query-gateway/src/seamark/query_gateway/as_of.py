@@ -10,8 +10,9 @@ from seamark.market.predicate import Clock, Predicate
 from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.errors import Invalid
-from seamark.query_gateway.opening import Opened, Opening
-from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames
+from seamark.query_gateway.gaps import GapLedger
+from seamark.query_gateway.opening import NamedGaps, Opened, Opening
+from seamark.query_gateway.ordered_rows import collect, needed_columns
 from seamark.query_gateway.question import MOST_QUOTE_AGE_US, AsOfQuestion, Latest, MinOffsets, hash_of
 from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
@@ -43,8 +44,10 @@ AS_OF_SCHEMA = pa.schema(
 """Columns of an answer. Those of the quote are null where no quote stood."""
 
 
-async def answer_as_of(opening: Opening, question: AsOfQuestion, call: Call) -> Answer:
-    """Raises Invalid: the clock is the venue's, but quotes carry receive time in its column."""
+async def answer_as_of(
+    opening: Opening, question: AsOfQuestion, call: Call, ledger: GapLedger | None = None
+) -> Answer:
+    """`ledger`: None where nobody keeps gaps. Raises Invalid: the clock is the venue's, but quotes carry receive time in its column."""
     named = hash_of(
         "as_of",
         question.symbols,
@@ -58,11 +61,14 @@ async def answer_as_of(opening: Opening, question: AsOfQuestion, call: Call) -> 
     trades_predicate = Predicate(question.symbols, clock, question.from_us, question.to_us)
     trade_columns = needed_columns(RecordKind.TRADES, _TRADE)
     want = opening.want(question.consistency, "trades", named)
-    trades = await opening.open(RecordKind.TRADES, _known(trades_predicate, want), trade_columns, want, call)
-    found = await collect(
-        ordered_frames(
-            trades.table, opening.history(trades), trades.plan, trade_columns, call, question.limit
-        )
+    trades, found = await opening.read(
+        RecordKind.TRADES,
+        _known(trades_predicate, want),
+        trade_columns,
+        want,
+        call,
+        collect,
+        limit=question.limit,
     )
     rows = pl.DataFrame(schema=dict.fromkeys(trade_columns, pl.Null)) if found is None else found
     if question.limit:
@@ -71,7 +77,10 @@ async def answer_as_of(opening: Opening, question: AsOfQuestion, call: Call) -> 
     of_trades = isinstance(question.consistency, Latest | MinOffsets)
     want = opening.want(Latest() if of_trades else question.consistency, "quotes", named)
     quotes, joined = await _with_quotes(opening, question, rows, want, call)
-    header = opening.header((trades, quotes), named, clock, call)
+    gaps = NamedGaps()
+    if ledger is not None:
+        gaps = await ledger.over(question.consistency, trades_predicate, call)
+    header = opening.header((trades, quotes), named, clock, call, gaps)
     return whole_answer(header, AS_OF_SCHEMA, joined)
 
 
@@ -86,12 +95,11 @@ async def _with_quotes(
         predicate = Predicate(
             question.symbols, question.clock, max(0, question.from_us - lookback_us), question.to_us
         )
-        opened = await opening.open(RecordKind.QUOTES, _known(predicate, want), columns, want, call)
+        opened, quotes = await opening.read(
+            RecordKind.QUOTES, _known(predicate, want), columns, want, call, collect
+        )
         if want.end is None:
             want = Want(end=opened.table.end, known_at_us=want.known_at_us)
-        quotes = await collect(
-            ordered_frames(opened.table, opening.history(opened), opened.plan, columns, call)
-        )
         joined = _joined(question, trades, quotes)
         if joined is None or not joined["quote_time"].has_nulls():
             break

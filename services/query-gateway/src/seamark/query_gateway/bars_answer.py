@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TypeAlias
 
@@ -16,8 +16,9 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.bars import BARS_SCHEMA, COLUMNS, finished, merged, partial
 from seamark.query_gateway.finality_index import FinalityIndex
-from seamark.query_gateway.opening import Opening
-from seamark.query_gateway.ordered_rows import needed_columns, ordered_frames
+from seamark.query_gateway.gaps import GapLedger
+from seamark.query_gateway.opening import NamedGaps, Opening
+from seamark.query_gateway.ordered_rows import needed_columns
 from seamark.query_gateway.question import INTERVALS_US, BarsQuestion, hash_of
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
@@ -31,8 +32,10 @@ Place: TypeAlias = tuple[str, int]
 class BarsAnswers:
     """Bars, with the state of each."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, gaps: GapLedger | None = None) -> None:
+        """`gaps`: None where nobody keeps a ledger of them."""
         self._opening = opening
+        self._gaps = gaps
         self._finality = FinalityIndex(opening)
 
     async def answer(self, question: BarsQuestion, call: Call) -> Answer:
@@ -56,18 +59,25 @@ class BarsAnswers:
         predicate = Predicate(
             (question.symbol,), Clock.EVENT, question.from_us, question.to_us, filters, want.known_at_us
         )
-        opened = await opening.open(_KIND, predicate, _READ, want, call)
-        states: list[pl.DataFrame] = []
-        last_rows: list[pl.DataFrame] = []
-        frames = ordered_frames(opened.table, opening.history(opened), opened.plan, _READ, call)
-        async with aclosing(frames):  # type: ignore[type-var]
-            async for frame in frames:
-                states.append(await asyncio.to_thread(partial, frame, interval_us))
-                last_rows.append(_last_offsets(frame, interval_us))
-                call.rows += len(frame)
+
+        async def take(frames: AsyncIterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+            """Partial states, and the last offsets of each interval."""
+            states: list[pl.DataFrame] = []
+            last_rows: list[pl.DataFrame] = []
+            async with aclosing(frames):  # type: ignore[type-var]
+                async for frame in frames:
+                    states.append(await asyncio.to_thread(partial, frame, interval_us))
+                    last_rows.append(_last_offsets(frame, interval_us))
+                    call.rows += len(frame)
+            return states, last_rows
+
+        opened, (states, last_rows) = await opening.read(_KIND, predicate, _READ, want, call, take)
         # The events' vector is read after the data's: what they say is settled is then below it.
         settled, feed = await self._finality.read(question, named, call)
-        header = opening.header((opened, feed), named, Clock.EVENT, call)
+        gaps = NamedGaps()
+        if self._gaps is not None:
+            gaps = await self._gaps.until(feed, predicate, call)
+        header = opening.header((opened, feed), named, Clock.EVENT, call, gaps)
         if not states:
             return whole_answer(header, BARS_SCHEMA, None)
         bars = merged(states)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seamark.query_gateway.cursor import Cursor
+from seamark.query_gateway.cursor import Cursor, TableCursor
 from seamark.query_gateway.errors import Invalid
 from seamark.query_gateway.question import (
     AsKnownAt,
@@ -51,9 +51,25 @@ def want_of(
             return want_of_cursor(decode(text), table, question)
 
 
+def want_of_ledger(consistency: Consistency, table: str, decode: Callable[[str], Cursor]) -> Want | None:
+    """How much of the ledger of gaps an answer means whose consistency is checked already; None: its cursor
+    does not say. What is asked of the rows alone (offsets, an age, a snapshot) means the newest."""
+    match consistency:
+        case AtCursor(text):
+            of_table = decode(text).tables.get(table)
+            return None if of_table is None else _want_of_table(of_table)
+        case AsKnownAt(instant_us):
+            return Want(known_at_us=instant_us)
+        case _:
+            return Want()
+
+
 def want_of_cursor(cursor: Cursor, table: str, question: str, field: str = "at") -> Want:
     """Raises Invalid: the cursor, which came in `field`, belongs to another question."""
     if cursor.question != question or table not in cursor.tables:
         raise Invalid(field, f"{field} was of another question, must be one that this question gave")
-    of_table = cursor.tables[table]
+    return _want_of_table(cursor.tables[table])
+
+
+def _want_of_table(of_table: TableCursor) -> Want:
     return Want(end=of_table.end, revision=of_table.revision, known_at_us=of_table.known_at_us)

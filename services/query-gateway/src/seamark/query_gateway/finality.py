@@ -106,9 +106,27 @@ class Frontier:
         """Times that were settled one after another."""
         return len(self._settled)
 
+    def now(self) -> Settled:
+        """What is settled by the events so far. It does not change with those that are added later."""
+        return Settled(self._settled, dict(self._offsets), len(self._settled))
+
     def settled(self, end_us: int) -> Mapping[tuple[str, int], int] | None:
         """V(F) of an interval that ends at `end_us`; None: it is not settled."""
-        at = bisect_left(self._settled, end_us + GRACE_US)
-        if at == len(self._settled):
+        return self.now().settled(end_us)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settled:
+    """A frontier at one moment. Its columns may grow: what is settled is never taken back."""
+
+    _settled: array[int]
+    _offsets: Mapping[tuple[str, int], array[int]]
+    _count: int
+    """Rows of the columns at that moment."""
+
+    def settled(self, end_us: int) -> Mapping[tuple[str, int], int] | None:
+        """V(F) of an interval that ends at `end_us`; None: it is not settled."""
+        at = bisect_left(self._settled, end_us + GRACE_US, hi=self._count)
+        if at == self._count:
             return None
         return {place: offsets[at] for place, offsets in self._offsets.items() if offsets[at]}

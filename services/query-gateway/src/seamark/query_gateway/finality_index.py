@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -14,12 +15,13 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.market.order import total_order
 from seamark.market.predicate import Comparison, Filter, Predicate
 from seamark.market.schema import RecordKind
-from seamark.query_gateway.finality import Event, Frontier
+from seamark.query_gateway.finality import Event, Frontier, Settled
 from seamark.query_gateway.opening import Opened, Opening
-from seamark.query_gateway.ordered_rows import collect, ordered_frames
-from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion, Latest
+from seamark.query_gateway.ordered_rows import collect
+from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion
 from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
+from seamark.query_gateway.shared_run import SharedRun, share_seconds
 
 _KIND = RecordKind.FEED_EVENTS
 _KINDS = ("SESSION_OPENED", "SESSION_CLOSED", "PROGRESS")
@@ -44,6 +46,11 @@ _LONGEST_SESSION_US = 90_000_000_000
 """Venues cut connections after a day."""
 _MOST_SETTLED = 200_000
 """Settled times that are kept, over all shards of a market: with more, the next question begins anew."""
+_MOST_MARKETS = 64
+"""Markets that are kept: those that were asked for last."""
+
+MarketName: TypeAlias = tuple[str, str]
+"""Exchange and market."""
 
 
 @dataclass(slots=True)
@@ -81,51 +88,112 @@ class _Feed:
         if row["kind"] == "SESSION_OPENED" and row["detail"]:
             self.shard_of.update(dict.fromkeys(json.loads(row["detail"])["symbols"], row["shard"]))
 
-    def of(self, symbol: str) -> Frontier | None:
-        """Of the symbol's shard; where nobody has said which that is, and there is one, of that."""
+    def told(self, opened: Opened) -> _Told:
+        """What stands now; it stays, whatever is folded later."""
+        shards = {shard: frontier.now() for shard, frontier in self.shards.items()}
+        return _Told(shards, dict(self.shard_of), opened)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """What the legs of one market had said at one moment."""
+
+    shards: Mapping[int, Settled]
+    shard_of: Mapping[str, int]
+    opened: Opened
+    """The table of events as it was read for it."""
+
+    def of(self, symbol: str) -> Settled | None:
+        """Of the symbol's shard; where nobody has said which that is, and there is one, of that. None too where
+        events are missing: a leg that is not heard may be behind."""
+        if self.opened.table.header.missing:
+            return None
         shard = self.shard_of.get(symbol)
         if shard is None and len(self.shards) == 1:
             (shard,) = self.shards
         return None if shard is None else self.shards.get(shard)
 
 
+class _Asked(NamedTuple):
+    since_us: int
+    symbol: str
+
+
+@dataclass(slots=True, eq=False)
+class _Market:
+    """What is kept of one market, and who waits for it to be brought up to date."""
+
+    shared: SharedRun[_Told]
+    feed: _Feed | None = None
+    asked: list[_Asked] = field(default_factory=list)
+    """By callers that no run has begun for."""
+
+
 class FinalityIndex:
-    """Frontiers by market, brought up to the newest event at each question."""
+    """Frontiers by market, brought up to the newest event for all who ask at the same time."""
 
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
-        self._feeds: dict[tuple[str, str], _Feed] = {}
-        self._turn = asyncio.Lock()
+        self._markets: dict[MarketName, _Market] = {}
+        """Those with legs, the one that was asked for last at the end, and those that are being read."""
 
-    async def read(self, question: BarsQuestion, named: str, call: Call) -> tuple[Frontier | None, Opened]:
-        """What the legs of the symbol have said, and the table of events as it was read."""
-        since_us = question.from_us - _MARGIN_US
-        market = (question.exchange, question.market)
+    async def read(self, question: BarsQuestion, named: str, call: Call) -> tuple[Settled | None, Opened]:
+        """What the legs of the symbol have said, and the table of events as it was read. None: nothing is known;
+        where reading takes more than a share of the call's time, the table is named as missing.
+
+        Raises:
+            Unavailable: events cannot be read. Gone: those of a cursor cannot be given any more.
+        """
+        name = (question.exchange, question.market)
+        asked = _Asked(question.from_us - _MARGIN_US, question.symbol)
         if isinstance(question.consistency, AsKnownAt | AtCursor):
             # An earlier vector: what was folded since must not speak.
-            feed = _Feed(since_us, next_us=since_us)
-            opened = await self._extend(feed, question, named, call)
-            return feed.of(question.symbol), opened
-        async with self._turn:
-            # Taken out while it is worked on: whoever fails in between leaves nothing half folded.
-            known = self._feeds.pop(market, None)
-            feed = known if known and known.since_us <= since_us else _Feed(since_us, next_us=since_us)
-            opened = await self._extend(feed, question, named, call)
-            settled = sum(len(frontier) for frontier in feed.shards.values())
-            if not opened.table.header.missing and settled <= _MOST_SETTLED:
-                self._feeds[market] = feed
-        return feed.of(question.symbol), opened
+            want = self._opening.want(question.consistency, _KIND.value, named)
+            feed = _Feed(asked.since_us, next_us=asked.since_us)
+            told = await self._extend(name, feed, [asked], want, call)
+            return told.of(asked.symbol), told.opened
+        market = self._markets.pop(name, None) or _Market(SharedRun("finality", partial(self._run, name)))
+        self._markets[name] = market
+        market.asked.append(asked)
+        try:
+            told = await market.shared.result(share_seconds(call))
+        except TimeoutError:
+            return None, self._opening.unread(_KIND, "NOT_REACHED")
+        finally:
+            self._forget()
+        return told.of(asked.symbol), told.opened
 
-    async def _extend(self, feed: _Feed, question: BarsQuestion, named: str, call: Call) -> Opened:
-        earlier = isinstance(question.consistency, AsKnownAt | AtCursor)
-        want = self._opening.want(question.consistency if earlier else Latest(), _KIND.value, named)
+    def _forget(self) -> None:
+        """Markets that no leg speaks of, and those beyond the cap; none that somebody waits for."""
+        idle = [name for name, market in self._markets.items() if market.shared.idle]
+        for name in idle:
+            if self._markets[name].feed is None or len(self._markets) > _MOST_MARKETS:
+                del self._markets[name]
+
+    async def _run(self, name: MarketName, call: Call) -> _Told:
+        """One run for all who wait."""
+        market = self._markets[name]
+        asked, market.asked = market.asked, []
+        since_us = min(one.since_us for one in asked)
+        # Taken out while it is worked on: a run that fails in between leaves nothing half folded.
+        known, market.feed = market.feed, None
+        feed = known if known and known.since_us <= since_us else _Feed(since_us, next_us=since_us)
+        told = await self._extend(name, feed, asked, Want(), call)
+        settled = sum(len(frontier) for frontier in feed.shards.values())
+        if feed.shards and not told.opened.table.header.missing and settled <= _MOST_SETTLED:
+            market.feed = feed
+        return told
+
+    async def _extend(
+        self, name: MarketName, feed: _Feed, asked: Sequence[_Asked], want: Want, call: Call
+    ) -> _Told:
         newer = Filter("kafka_timestamp", Comparison.GE, (feed.next_us,))
-        opened, rows = await self._events(question, _KINDS, (newer,), want, call)
+        opened, rows = await self._events(name, _KINDS, (newer,), want, call)
         if rows is not None:
             await asyncio.to_thread(feed.add, rows)
         feed.next_us = max(feed.next_us, feed.newest_us - opened.table.freshness_ms * 1000 - _MARGIN_US)
-        if feed.of(question.symbol) is None and feed.shards:
-            # Several shards, and the session that has the symbol began before all these events.
+        if len(feed.shards) > 1 and any(one.symbol not in feed.shard_of for one in asked):
+            # The session that has the symbol began before all these events.
             old = tuple(
                 Filter("kafka_timestamp", comparison, (at_us,))
                 for comparison, at_us in (
@@ -134,14 +202,14 @@ class FinalityIndex:
                 )
             )
             want = replace(want, end=opened.table.end)
-            _, rows = await self._events(question, ("SESSION_OPENED",), old, want, call)
+            _, rows = await self._events(name, ("SESSION_OPENED",), old, want, call)
             for row in rows.iter_rows(named=True) if rows is not None else ():
                 feed.place(row)
-        return opened
+        return feed.told(opened)
 
     async def _events(
         self,
-        question: BarsQuestion,
+        name: MarketName,
         kinds: tuple[str, ...],
         filters: tuple[Filter, ...],
         want: Want,
@@ -149,15 +217,12 @@ class FinalityIndex:
     ) -> tuple[Opened, pl.DataFrame | None]:
         filters = (
             Filter("kind", Comparison.IN, kinds),
-            Filter("exchange", Comparison.EQ, (question.exchange,)),
-            Filter("market", Comparison.EQ, (question.market,)),
+            Filter("exchange", Comparison.EQ, (name[0],)),
+            Filter("market", Comparison.EQ, (name[1],)),
             *filters,
         )
         predicate = Predicate(filters=filters, known_at_us=want.known_at_us)
-        opened = await self._opening.open(_KIND, predicate, _COLUMNS, want, call)
-        rows = await collect(
-            ordered_frames(opened.table, self._opening.history(opened), opened.plan, _COLUMNS, call)
-        )
+        opened, rows = await self._opening.read(_KIND, predicate, _COLUMNS, want, call, collect)
         if rows is not None:
             rows = rows.with_columns(
                 appended_us=pl.col("kafka_timestamp").to_physical(),

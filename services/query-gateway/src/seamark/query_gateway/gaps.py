@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
@@ -12,11 +14,17 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.market.order import total_order
 from seamark.market.predicate import Comparison, Filter, Predicate
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.consistency import want_of_ledger
+from seamark.query_gateway.errors import Gone, TooCostly, Unavailable
 from seamark.query_gateway.header import Gap
-from seamark.query_gateway.opening import Opening
-from seamark.query_gateway.ordered_rows import collect, ordered_frames
-from seamark.query_gateway.question import Latest
+from seamark.query_gateway.opening import NamedGaps, Opened, Opening
+from seamark.query_gateway.ordered_rows import collect
+from seamark.query_gateway.question import Consistency, Vector
+from seamark.query_gateway.reading import OpenTable, Want
 from seamark.query_gateway.running import Call
+from seamark.query_gateway.shared_run import SharedRun, share_seconds
+
+logger = logging.getLogger(__name__)
 
 _KIND = RecordKind.FEED_EVENTS
 _OPEN = ("GAP_OPEN", "GAP_HEALING", "GAP_UNHEALABLE")
@@ -40,59 +48,160 @@ FOUND_LATER_US = 3_600_000_000
 """A gap is declared at most so long after its trades should have come."""
 
 
+class _Event(NamedTuple):
+    """What the ledger says of one gap. Sorted, events are in the order of the log."""
+
+    stream_id: int
+    partition: int
+    offset: int
+    appended_us: int
+    event_id: str
+    told_us: int
+    gap: Gap
+    """With the state that it has from here on."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     gap: Gap
     declared_us: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """The ledger at one moment."""
+
+    open: tuple[_Known, ...]
+    table: OpenTable
+
+
 class GapLedger:
-    """Gaps that are not closed, brought up to the newest event at each question."""
+    """Gaps that are not closed, by the newest event or by an earlier vector.
 
-    _opening: Opening
-    _open: dict[str, _Known] = field(default_factory=dict)
-    _seen: dict[StreamPartition, int] = field(default_factory=dict)
-    _since_us: int = 0
-    """All that was appended earlier is folded."""
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    Keeps every event about gaps, so that an earlier vector costs no reading from the beginning; they are
+    as rare as gaps. Events of a reading that lacks a range count for nothing: what stands in the range
+    would never be folded.
+    """
 
-    async def over(self, predicate: Predicate, call: Call) -> tuple[Gap, ...]:
-        """Open gaps that touch the rows meant. Ask after the data's E is fixed: what it lacks is then named."""
-        async with self._turn:
-            await self._extend(call)
-        return tuple(known.gap for known in self._open.values() if _touches(known, predicate))
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._events: frozenset[_Event] = frozenset()
+        self._open: tuple[_Known, ...] = ()
+        """What all of them come to."""
+        self._end: Vector = {}
+        """E of the last reading."""
+        self._since_us = 0
+        """All that was appended earlier is among the events."""
+        self._revision: int | None = None
+        """Of the table: with another one, ranges may have come back that were taken out."""
+        self._shared = SharedRun("gap-ledger", self._extend)
+        self._failing = ""
 
-    async def _extend(self, call: Call) -> None:
-        began_us = time.time_ns() // 1000
+    async def over(self, consistency: Consistency, predicate: Predicate, call: Call) -> NamedGaps:
+        """Open gaps that touch the rows meant, and the ledger's table. Ask after the data's E is fixed: what it
+        lacks is then named.
+
+        Takes a share of the call's time; who it does not suffice for, or where the ledger cannot be read
+        whole, is told that gaps are not known.
+        """
+        want = want_of_ledger(consistency, _KIND.value, self._opening.codec.decode)
+        if want is None:
+            return NamedGaps(None)
+        try:
+            if want == Want():
+                told = await self._shared.result(share_seconds(call))
+            else:
+                async with asyncio.timeout(share_seconds(call)):
+                    told = await self._earlier(want, call)
+        except (TimeoutError, Unavailable, Gone, TooCostly) as error:
+            return self._unknown(error)
+        self._failing = ""
+        return NamedGaps(_touching(told.open, predicate), told.table)
+
+    async def until(self, feed: Opened, predicate: Predicate, call: Call) -> NamedGaps:
+        """As `over`, by the vector with which an answer has read the table of events for itself."""
+        table = feed.table
+        try:
+            _check_whole(table)
+            if not self._covers(table.end):
+                await self._shared.result(share_seconds(call))
+            if not self._covers(table.end):
+                raise Unavailable("the ledger of gaps was read less far than the events of the answer")
+        except (TimeoutError, Unavailable, Gone, TooCostly) as error:
+            return self._unknown(error)
+        self._failing = ""
+        return NamedGaps(_touching(_folded(self._events, table.end, table.known_at_us), predicate))
+
+    def _covers(self, end: Vector) -> bool:
+        return all(offset <= self._end.get(where, 0) for where, offset in end.items())
+
+    def _unknown(self, error: Exception) -> NamedGaps:
+        reason = str(error) or type(error).__name__
+        if reason != self._failing:
+            logger.warning("gaps are not known", extra={"error": reason})
+        self._failing = reason
+        return NamedGaps(None)
+
+    async def _extend(self, call: Call) -> _Told:
+        """Up to the newest event. Raises Unavailable: not all could be read; nothing is folded then."""
+        opening = self._opening
+        began_us, revision = opening.now_us(), opening.pins.current(_KIND).revision
+        same = revision == self._revision
+        opened, events = await self._read(Want(), self._since_us if same else 0, call)
+        table = opened.table
+        _check_whole(table)
+        if not same:
+            self._events, self._since_us = frozenset(), 0
+        if not events <= self._events:
+            self._events |= events
+            self._open = _folded(self._events, None, None)
+        # A pin that has changed in between may be of another revision: then all is read once more.
+        self._revision = revision if table.pin.revision == revision else None
+        self._end = table.end
+        self._since_us = max(self._since_us, began_us - table.freshness_ms * 1000 - _MARGIN_US)
+        return _Told(self._open, table)
+
+    async def _earlier(self, want: Want, call: Call) -> _Told:
+        """By a vector that is given, or by a time."""
+        if self._revision is None:
+            # Else everything would be read for this one answer, and forgotten.
+            await self._shared.result(share_seconds(call))
+        kept = self._events
+        opened, events = await self._read(want, self._since_us, call)
+        table = opened.table
+        _check_whole(table)
+        return _Told(_folded(kept | events, table.end, want.known_at_us), table)
+
+    async def _read(self, want: Want, since_us: int, call: Call) -> tuple[Opened, frozenset[_Event]]:
         filters = (
             Filter("kind", Comparison.IN, (*_OPEN, *_CLOSED)),
-            Filter("kafka_timestamp", Comparison.GE, (self._since_us,)),
+            Filter("kafka_timestamp", Comparison.GE, (since_us,)),
         )
-        opening = self._opening
-        want = opening.want(Latest(), _KIND.value, "")
-        opened = await opening.open(_KIND, Predicate(filters=filters), _COLUMNS, want, call)
-        rows = await collect(
-            ordered_frames(opened.table, opening.history(opened), opened.plan, _COLUMNS, call)
-        )
-        if rows is not None:
-            self._fold(rows)
-        if not opened.table.header.missing:
-            self._since_us = max(self._since_us, began_us - opened.table.freshness_ms * 1000 - _MARGIN_US)
+        predicate = Predicate(filters=filters, known_at_us=want.known_at_us)
+        opened, rows = await self._opening.read(_KIND, predicate, _COLUMNS, want, call, collect)
+        return opened, frozenset() if rows is None else _events(rows)
 
-    def _fold(self, rows: pl.DataFrame) -> None:
-        for row in rows.with_columns(pl.col("timestamp", "kafka_timestamp").to_physical()).iter_rows(
-            named=True
-        ):
-            where = StreamPartition(row["stream_id"], row["kafka_partition"])
-            if row["kafka_offset"] < self._seen.get(where, 0):
-                continue
-            self._seen[where] = row["kafka_offset"] + 1
-            if row["kind"] in _CLOSED:
-                self._open.pop(row["gap_id"], None)
-                continue
-            before = self._open.get(row["gap_id"])
-            gap = Gap(
+
+def _check_whole(table: OpenTable) -> None:
+    """Raises Unavailable: what the ledger says may be missing in it."""
+    if table.header.missing:
+        names = ", ".join(str(gone.where) for gone in table.header.missing)
+        raise Unavailable(f"the ledger of gaps lacks offsets of {names}")
+    if table.pin.doubt:
+        raise Unavailable(f"the ledger of gaps is in doubt: {table.pin.doubt}")
+
+
+def _events(rows: pl.DataFrame) -> frozenset[_Event]:
+    found = rows.with_columns(pl.col("timestamp", "kafka_timestamp").to_physical())
+    return frozenset(
+        _Event(
+            row["stream_id"],
+            row["kafka_partition"],
+            row["kafka_offset"],
+            row["kafka_timestamp"],
+            row["event_id"],
+            row["timestamp"],
+            Gap(
                 row["gap_id"],
                 row["exchange"],
                 row["market"],
@@ -100,13 +209,46 @@ class GapLedger:
                 row["first_sequence"],
                 row["last_sequence"],
                 row["kind"].removeprefix("GAP_"),
-            )
-            self._open[row["gap_id"]] = _Known(gap, before.declared_us if before else row["timestamp"])
+            ),
+        )
+        for row in found.iter_rows(named=True)
+    )
+
+
+def _folded(events: Iterable[_Event], end: Vector | None, known_at_us: int | None) -> tuple[_Known, ...]:
+    """What is open by the events below `end` that were appended until `known_at_us`; None: by all."""
+    found: dict[str, _Known] = {}
+    told: set[str] = set()
+    for event in sorted(events, key=lambda one: one[:3]):
+        if end is not None and event.offset >= end.get(StreamPartition(event.stream_id, event.partition), 0):
+            continue
+        if known_at_us is not None and event.appended_us > known_at_us:
+            continue
+        if event.event_id in told:
+            continue  # one event that was sent twice
+        told.add(event.event_id)
+        gap = event.gap
+        if f"GAP_{gap.state}" in _CLOSED:
+            found.pop(gap.gap_id, None)
+            continue
+        before = found.get(gap.gap_id)
+        found[gap.gap_id] = _Known(gap, before.declared_us if before else event.told_us)
+    return tuple(found.values())
+
+
+def _touching(known: Iterable[_Known], predicate: Predicate) -> tuple[Gap, ...]:
+    return tuple(one.gap for one in known if _touches(one, predicate))
 
 
 def _touches(known: _Known, predicate: Predicate) -> bool:
-    if predicate.symbols and known.gap.symbol not in predicate.symbols:
+    gap = known.gap
+    if predicate.symbols and gap.symbol not in predicate.symbols:
         return False
+    named: Mapping[str, str] = {"exchange": gap.exchange, "market": gap.market}
+    for one in predicate.filters:
+        equal = one.comparison in (Comparison.EQ, Comparison.IN)
+        if equal and one.column in named and named[one.column] not in one.values:
+            return False
     if predicate.from_us is not None and known.declared_us < predicate.from_us:
         return False
     return predicate.to_us is None or known.declared_us < predicate.to_us + FOUND_LATER_US

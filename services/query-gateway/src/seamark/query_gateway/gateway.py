@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
+from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.answer import Answer, batches_of
@@ -17,16 +19,15 @@ from seamark.query_gateway.bars_answer import BarsAnswers
 from seamark.query_gateway.consistency import want_of_cursor
 from seamark.query_gateway.errors import Gone, Invalid, Unavailable
 from seamark.query_gateway.gaps import GapLedger
-from seamark.query_gateway.header import Estimate, Gap, SnapshotInfo, Watermark
+from seamark.query_gateway.header import Estimate, SnapshotInfo, Watermark
 from seamark.query_gateway.instruments import answer_instruments
 from seamark.query_gateway.merge import Position, position_of
-from seamark.query_gateway.opening import Opened, Opening
-from seamark.query_gateway.ordered_rows import needed_columns, ordered_frames
+from seamark.query_gateway.opening import NamedGaps, Opened, Opening
+from seamark.query_gateway.ordered_rows import needed_columns
 from seamark.query_gateway.pin import pin_snapshot
-from seamark.query_gateway.question import AsOfQuestion, BarsQuestion, Consistency, Question
+from seamark.query_gateway.question import AsOfQuestion, AtCursor, BarsQuestion, Consistency, Question
 from seamark.query_gateway.reading import TableOpener, Want
 from seamark.query_gateway.running import Call
-from seamark.query_gateway.sources import SnapshotGone
 from seamark.query_gateway.symbols import KnownSymbols
 
 
@@ -45,7 +46,7 @@ class Gateway:
         self._opening = opening
         self._opener = opener
         self._gaps = gaps
-        self._bars = BarsAnswers(opening)
+        self._bars = BarsAnswers(opening, gaps)
 
     async def query(self, question: Question, call: Call) -> Answer:
         """Rows in the total order; see `Question`."""
@@ -65,36 +66,28 @@ class Gateway:
             predicate = replace(predicate, known_at_us=want.known_at_us)
         columns = question.columns or tuple(row_schema(question.kind).names)
         needed = needed_columns(question.kind, columns)
-        for attempt in (1, 2):
-            opened = await self._opening.open(question.kind, predicate, needed, want, call, question.engine)
-            frames = ordered_frames(
-                opened.table,
-                self._opening.history(opened),
-                opened.plan,
-                needed,
-                call,
-                question.limit,
-                question.descending,
-                position,
-            )
-            try:
-                first = await anext(frames, None)
-                break
-            except SnapshotGone as error:
-                # A snapshot whose files are gone has expired; the same E is served from the next one.
-                if attempt == 2:
-                    raise Unavailable(f"files of table {table} are gone: {error}") from error
-                await self._opening.pins.refresh(question.kind)
-                want = Want(opened.table.end, revision=want.revision, known_at_us=want.known_at_us)
-        gaps: tuple[Gap, ...] = ()
+        opened, (first, frames) = await self._opening.read(
+            question.kind,
+            predicate,
+            needed,
+            want,
+            call,
+            _begun,
+            engine=question.engine,
+            limit=question.limit,
+            descending=question.descending,
+            position=position,
+        )
+        gaps = NamedGaps()
         if self._gaps is not None and question.kind.sequenced:
-            gaps = await self._gaps.over(predicate, call)
+            consistency = AtCursor(question.page_cursor) if question.page_cursor else question.consistency
+            gaps = await self._gaps.over(consistency, predicate, call)
         header = self._opening.header((opened,), question.hash, question.predicate.clock, call, gaps)
         if first is None and position is None and question.kind.sequenced and not header.partial:
             await self._check_symbols(predicate.symbols, call)
         schema = _schema(question.kind, columns)
         answer = Answer(header, schema)
-        answer.batches = self._batches(answer, question, opened, frames, first, call)
+        answer.batches = self._batches(answer, question, opened, gaps, frames, first, call)
         return answer
 
     async def _batches(
@@ -102,6 +95,7 @@ class Gateway:
         answer: Answer,
         question: Question,
         opened: Opened,
+        gaps: NamedGaps,
         frames: AsyncIterator[pl.DataFrame],
         first: pl.DataFrame | None,
         call: Call,
@@ -122,7 +116,7 @@ class Gateway:
                 if cut:
                     assert last is not None
                     answer.next_cursor = self._opening.cursor(
-                        question.hash, (opened,), position_of(last, question.kind)
+                        question.hash, (opened,), gaps, position_of(last, question.kind)
                     )
                     return
                 frame = await anext(frames, None)
@@ -135,11 +129,22 @@ class Gateway:
 
     async def snapshots(self, kind: RecordKind) -> list[SnapshotInfo]:
         """The table's snapshots, newest first."""
-        view = self._opening.pins.current(kind).view
+        # The excluded ranges of each may be in a file.
+        return await asyncio.to_thread(self._snapshots, kind)
+
+    def _snapshots(self, kind: RecordKind) -> list[SnapshotInfo]:
+        """Blocking. Raises Unavailable: a file of excluded ranges cannot be read."""
+        pins = self._opening.pins
+        view = pins.current(kind).view
         found = []
         for snapshot in sorted(view.snapshots.values(), key=lambda one: -one.timestamp_ms):
             try:
-                watermark, reason = pin_snapshot(kind.value, view, snapshot.snapshot_id).watermark, ""
+                watermark = pin_snapshot(kind.value, view, snapshot.snapshot_id, pins.ranges).watermark
+                reason = ""
+            except CatalogUnavailable as error:
+                raise Unavailable(
+                    f"snapshot {snapshot.snapshot_id} of table {kind.value}: {error}"
+                ) from error
             except Gone as error:
                 watermark, reason = {}, str(error)
             found.append(
@@ -167,7 +172,7 @@ class Gateway:
     async def as_of(self, question: AsOfQuestion, call: Call) -> Answer:
         """Trades with their quotes; see `as_of.AS_OF_SCHEMA`."""
         await self._check_symbols(question.symbols, call)
-        return await answer_as_of(self._opening, question, call)
+        return await answer_as_of(self._opening, question, call, self._gaps)
 
     async def instruments(self, symbols: tuple[str, ...], consistency: Consistency, call: Call) -> Answer:
         """Current state of each instrument; see `instruments`."""
@@ -178,6 +183,13 @@ class Gateway:
         nothing = Predicate(symbols=("",))  # no symbol is empty: offsets without rows
         opened = await self._opener.open(kind, nothing, needed_columns(kind, ()), Want(), call)
         return Watermark(opened.header, opened.freshness_ms)
+
+
+async def _begun(
+    frames: AsyncIterator[pl.DataFrame],
+) -> tuple[pl.DataFrame | None, AsyncIterator[pl.DataFrame]]:
+    """The first frame (None: there is none), and the rest of them."""
+    return await anext(frames, None), frames
 
 
 def _schema(kind: RecordKind, columns: tuple[str, ...]) -> pa.Schema:

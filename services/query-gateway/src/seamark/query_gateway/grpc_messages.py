@@ -163,8 +163,9 @@ def header_message(header: AnswerHeader) -> messages.AnswerHeader:
                 last_sequence=gap.last_sequence,
                 state=gap.state,
             )
-            for gap in header.gaps
+            for gap in header.gaps or ()
         ],
+        gaps_unknown=header.gaps is None,
         level=header.level,
         clock=predicates.clock_to_proto(header.clock),
         engine=header.engine.value,

@@ -80,7 +80,8 @@ class AnswerHeader:
     tables: tuple[TableHeader, ...]
     freshness_ms: int
     """All that was appended until so long ago has been seen."""
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Gap, ...] | None
+    """None: the ledger of gaps could not be read, or the cursor was made when it could not."""
     level: str
     clock: Clock
     engine: Engine
@@ -155,7 +156,9 @@ def header_json(header: AnswerHeader) -> dict[str, object]:
         "reason": header.reason or None,
         "tables": {table.table: table_json(table) for table in header.tables},
         "freshness_ms": header.freshness_ms,
-        "gaps": [
+        "gaps": None
+        if header.gaps is None
+        else [
             {
                 "gap_id": gap.gap_id,
                 "exchange": gap.exchange,

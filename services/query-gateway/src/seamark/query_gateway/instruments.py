@@ -10,7 +10,7 @@ from seamark.market.predicate import Clock, Predicate
 from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.opening import Opening
-from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames
+from seamark.query_gateway.ordered_rows import collect, needed_columns
 from seamark.query_gateway.question import Consistency, hash_of
 from seamark.query_gateway.running import Call
 
@@ -36,8 +36,7 @@ async def answer_instruments(
     want = opening.want(consistency, _KIND.value, named)
     predicate = Predicate(symbols, known_at_us=want.known_at_us)
     columns = needed_columns(_KIND, INSTRUMENT_SCHEMA.names)
-    opened = await opening.open(_KIND, predicate, columns, want, call)
-    rows = await collect(ordered_frames(opened.table, opening.history(opened), opened.plan, columns, call))
+    opened, rows = await opening.read(_KIND, predicate, columns, want, call, collect)
     header = opening.header((opened,), named, Clock.EVENT, call)
     return whole_answer(header, INSTRUMENT_SCHEMA, None if rows is None else current(rows))
 

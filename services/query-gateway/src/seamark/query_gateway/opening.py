@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import polars as pl
 
 from seamark.lake.errors import LakeError
 from seamark.market.predicate import Clock, Predicate
@@ -15,12 +18,15 @@ from seamark.query_gateway.cursor import Cursor, CursorCodec, TableCursor
 from seamark.query_gateway.errors import Invalid, TooCostly, Unavailable
 from seamark.query_gateway.header import AnswerHeader, Estimate, Gap
 from seamark.query_gateway.merge import Position
+from seamark.query_gateway.ordered_rows import ordered_frames
 from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.question import Consistency, Engine
 from seamark.query_gateway.reading import OpenTable, TableOpener, Want
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,16 @@ class Opened:
     estimate: Estimate
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedGaps:
+    """Gaps as a header names them, and what they were read from."""
+
+    gaps: tuple[Gap, ...] | None = ()
+    """None: nobody can say."""
+    ledger: OpenTable | None = None
+    """Set where it is not among the tables of the answer anyway."""
+
+
 class Opening:
     """What all kinds of questions share."""
 
@@ -61,11 +77,11 @@ class Opening:
         self._opener = opener
         self._histories = histories
         self._limits = limits
-        self._now_us = now_us
+        self.now_us = now_us
 
     def want(self, consistency: Consistency, table: str, question: str) -> Want:
         """How much of a table's log is meant. Raises Invalid."""
-        return want_of(consistency, table, self.codec.decode, question, self._now_us())
+        return want_of(consistency, table, self.codec.decode, question, self.now_us())
 
     async def open(
         self,
@@ -93,11 +109,69 @@ class Opening:
             )
         return Opened(table, chosen, plan, estimate)
 
+    async def read(
+        self,
+        kind: RecordKind,
+        predicate: Predicate,
+        columns: Sequence[str],
+        want: Want,
+        call: Call,
+        take: Callable[[AsyncIterator[pl.DataFrame]], Awaitable[T]],
+        *,
+        engine: Engine | None = None,
+        limit: int = 0,
+        descending: bool = False,
+        position: Position | None = None,
+    ) -> tuple[Opened, T]:
+        """A table opened, and what `take` makes of its rows (`ordered_frames`, with `columns`).
+
+        A snapshot whose files are gone has expired: then once more from the newest one, with the same E;
+        `take` is called anew.
+
+        Raises:
+            SnapshotGone: files of that one are gone, too. What `open` and `ordered_frames` raise.
+        """
+        opened: Opened | None = None
+        for attempt in (1, 2):
+            try:
+                opened = await self.open(kind, predicate, columns, want, call, engine)
+                frames = ordered_frames(
+                    opened.table,
+                    self.history(opened),
+                    opened.plan,
+                    columns,
+                    call,
+                    limit,
+                    descending,
+                    position,
+                )
+                return opened, await take(frames)
+            except SnapshotGone:
+                if attempt == 2:
+                    raise
+                await self.pins.refresh(kind)
+                if opened is not None:
+                    want = Want(opened.table.end, revision=want.revision, known_at_us=want.known_at_us)
+        raise AssertionError("two attempts return or raise")
+
+    def unread(self, kind: RecordKind, reason: str) -> Opened:
+        """A table that an answer could not wait for: its header says that all behind H(S) is missing.
+
+        Raises:
+            Unavailable: it was never loaded.
+        """
+        nothing = _estimate(HistoryEstimate(0, 0, 0), Engine.DIRECT)
+        return Opened(self._opener.unread(kind, reason), Engine.DIRECT, None, nothing)
+
     async def estimate(
         self, pin: Pin, predicate: Predicate, columns: Sequence[str], engine: Engine | None
     ) -> Estimate:
-        """What reading history for this takes."""
-        return (await self._plan(pin, predicate, columns, engine))[2]
+        """What answering this takes: history, and the rows that wait behind it."""
+        history = (await self._plan(pin, predicate, columns, engine))[2]
+        waiting = self._opener.seen.records_behind(pin, predicate.symbols)
+        return _estimate(
+            HistoryEstimate(history.rows + waiting, history.bytes, history.files), history.engine
+        )
 
     async def _plan(
         self, pin: Pin, predicate: Predicate, columns: Sequence[str], wanted: Engine | None
@@ -122,27 +196,39 @@ class Opening:
         except LakeError as error:
             raise Unavailable(f"history of table {pin.table} cannot be planned: {error}") from error
         except SnapshotGone as error:
-            raise Unavailable(f"history of table {pin.table} is gone: {error}") from error
+            raise SnapshotGone(f"history of table {pin.table} is gone: {error}") from error
         estimate = plan.estimate
         return engine, plan if estimate.files else None, _estimate(estimate, engine)
 
     def history(self, opened: Opened) -> History:
         return self._histories[opened.engine]
 
-    def cursor(self, question: str, opened: Sequence[Opened], position: Position | None = None) -> str:
+    def cursor(
+        self,
+        question: str,
+        opened: Sequence[Opened],
+        gaps: NamedGaps = NamedGaps(),
+        position: Position | None = None,
+    ) -> str:
         """The cursor of an answer made of these tables."""
         tables = {
-            one.table.kind.value: TableCursor(
-                one.table.pin.snapshot_id, one.table.end, one.table.pin.revision, one.table.known_at_us
+            table.kind.value: TableCursor(
+                table.pin.snapshot_id, table.end, table.pin.revision, table.known_at_us
             )
-            for one in opened
+            for table in _tables(opened, gaps)
         }
         return self.codec.encode(Cursor(question, tables, position))
 
     def header(
-        self, opened: Sequence[Opened], question: str, clock: Clock, call: Call, gaps: tuple[Gap, ...] = ()
+        self,
+        opened: Sequence[Opened],
+        question: str,
+        clock: Clock,
+        call: Call,
+        gaps: NamedGaps = NamedGaps(),
     ) -> AnswerHeader:
-        """The header of an answer made of these tables."""
+        """The header of an answer made of these tables. The ledger of gaps is named beside them: exact, freshness
+        and estimate are about the rows."""
         reasons = [one.table.pin.doubt for one in opened if one.table.pin.doubt]
         lacking = [
             f"{gone.where} of {one.table.kind.value} from {gone.first} to "
@@ -159,16 +245,20 @@ class Opening:
         return AnswerHeader(
             exact=not reasons,
             reason=". ".join(reasons),
-            tables=tuple(one.table.header for one in opened),
+            tables=tuple(table.header for table in _tables(opened, gaps)),
             freshness_ms=max(one.table.freshness_ms for one in opened),
-            gaps=gaps,
+            gaps=gaps.gaps,
             level="NORMAL",
             clock=clock,
             engine=engine,
             estimate=Estimate(rows, read_bytes, files, engine, cost),
-            cursor=self.cursor(question, opened),
+            cursor=self.cursor(question, opened, gaps),
             query_id=call.query_id,
         )
+
+
+def _tables(opened: Sequence[Opened], gaps: NamedGaps) -> list[OpenTable]:
+    return [*(one.table for one in opened), *([gaps.ledger] if gaps.ledger is not None else [])]
 
 
 def _estimate(found: HistoryEstimate, engine: Engine) -> Estimate:

@@ -41,6 +41,7 @@ from seamark.query_gateway.seam import (
     start_of,
     time_travels,
 )
+from seamark.query_gateway.seen import SeenEnds
 from seamark.query_gateway.sources import Coverage, LogSource, Range, TailSource
 from seamark.stream.errors import LogUnavailable
 
@@ -102,6 +103,8 @@ class TableOpener:
         self._log = log
         self._fill = LogFill(log, budget)
         self._now_us = now_us
+        self.seen = SeenEnds()
+        """How far the log was, by the answers so far."""
 
     async def open(
         self, kind: RecordKind, predicate: Predicate, columns: Sequence[str], want: Want, call: Call
@@ -156,6 +159,17 @@ class TableOpener:
                 "consistency",
             )
         return opened
+
+    def unread(self, kind: RecordKind, reason: str) -> OpenTable:
+        """The table as it is known without asking anybody: E is H(S), all behind it is missing for `reason`.
+
+        Raises:
+            Unavailable: the table was never loaded.
+        """
+        pin = self._pins.current(kind)
+        end = end_vector(pin, None, {})
+        missing = tuple(Missing(where, end[where], None, reason) for where in pin.open_partitions)
+        return self._opened(pin, Want(), end, (), {}, (), missing)
 
     # S
 
@@ -239,6 +253,8 @@ class TableOpener:
         missing: tuple[Missing, ...],
     ) -> OpenTable:
         kind = RecordKind(pin.table)
+        # Not E: a caller may have asked for offsets that there are not.
+        self.seen.note(kind, {part.where: part.hi for part in (*coverage.values(), *marks)})
         now_us = self._now_us()
         header = TableHeader(
             table=pin.table,

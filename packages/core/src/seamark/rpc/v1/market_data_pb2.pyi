@@ -508,6 +508,7 @@ class AnswerHeader(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     QUERY_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    GAPS_UNKNOWN_FIELD_NUMBER: _builtins.int
     exact: _builtins.bool
     """All rows of [start, E) are in the answer, each once: nothing partial, foreign or unproven."""
     freshness_ms: _builtins.int
@@ -521,6 +522,8 @@ class AnswerHeader(_message.Message):
     query_id: _builtins.str
     reason: _builtins.str
     """Set where the answer is not exact: what is amiss, in words."""
+    gaps_unknown: _builtins.bool
+    """The ledger of gaps could not be read, or the cursor was made when it could not: `gaps` says nothing."""
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableHeader]: ...
     @_builtins.property
@@ -541,10 +544,11 @@ class AnswerHeader(_message.Message):
         cursor: _builtins.str = ...,
         query_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        gaps_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "cursor", b"cursor", "engine", b"engine", "estimate", b"estimate", "exact", b"exact", "freshness_ms", b"freshness_ms", "gaps", b"gaps", "level", b"level", "query_id", b"query_id", "reason", b"reason", "tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "cursor", b"cursor", "engine", b"engine", "estimate", b"estimate", "exact", b"exact", "freshness_ms", b"freshness_ms", "gaps", b"gaps", "gaps_unknown", b"gaps_unknown", "level", b"level", "query_id", b"query_id", "reason", b"reason", "tables", b"tables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -123,7 +123,10 @@ _HEADER = _object(
             "type": "integer",
             "description": "All that was appended until so long ago was seen.",
         },
-        "gaps": _array(_object(_GAP, "A hole in what the feed delivered.")),
+        "gaps": {
+            **_nullable(_array(_object(_GAP, "A hole in what the feed delivered."))),
+            "description": "Holes of the feed over these rows; null: nobody can say.",
+        },
         "level": {"enum": ["NORMAL", "SOFT", "GRACEFUL", "AGGRESSIVE", "CIRCUIT_BREAK"]},
         "clock": {"enum": ["event", "receive"]},
         "engine": {"enum": ["direct", "trino"]},
