@@ -186,7 +186,7 @@ def test_while_reading_pauses_nothing_is_waited_for(world):
 
 
 def test_a_range_says_since_when_its_first_record_waits_and_when_the_end_was_known(world):
-    world.identity.poll()
+    world.ends.poll()
     world.read()
     times = world.rows().filter(pl.col("kafka_partition") == 0)["kafka_timestamp"].to_physical().to_list()
     world.now_us += 20_000

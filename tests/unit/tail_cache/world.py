@@ -21,6 +21,7 @@ from seamark.stream.decode import Decoder
 from seamark.stream.encode import Encoder
 from seamark.stream.log import TopicPartition
 from seamark.stream.wire import FIXED_SCHEMA_IDS
+from seamark.tail_cache.ends import LogEnds
 from seamark.tail_cache.follow import Follower
 from seamark.tail_cache.identity import TopicIdentity
 from seamark.tail_cache.partition import View
@@ -163,7 +164,8 @@ class World:
             lambda: self.clock_seconds,
             lambda: self.now_us,
         )
-        self.identity = TopicIdentity(self.log, [self.follower], self.tail, self.store, lambda: self.now_us)
+        self.identity = TopicIdentity(self.log, [self.follower], self.tail, self.store)
+        self.ends = LogEnds(self.log, self.tail, self.store, lambda: self.now_us)
 
     def read(self) -> None:
         """The tail reads what is there, and does its upkeep."""

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
 _ENDS_TIMEOUT_SECONDS = 2.0
-"""Asked every second: a leader that is away must not hold up what is asked beside."""
+"""Asked all the time: a leader that is away must not hold up for long what is asked beside."""
 
 
 class KafkaCluster:

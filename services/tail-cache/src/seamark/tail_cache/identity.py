@@ -1,18 +1,11 @@
-"""Asks, once a second, whether a topic still is the stream's, and where its log ends.
-
-A re-created topic numbers other records alike. And a client knows the end as of its last fetch alone: of
-what is not read, or has no leader, it would stand still and look like that of an idle partition.
-"""
+"""Asks, once a second, whether a topic still is the stream's: a re-created one numbers other records alike."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from seamark.lake.checkpoint import StreamPartition
-from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import Cluster
 from seamark.tail_cache.follow import Follower
 from seamark.tail_cache.store import Store
@@ -24,19 +17,11 @@ logger = logging.getLogger(__name__)
 class TopicIdentity:
     """The topics of what is held. For one thread."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        followers: Sequence[Follower],
-        tail: Tail,
-        store: Store,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-    ) -> None:
+    def __init__(self, cluster: Cluster, followers: Sequence[Follower], tail: Tail, store: Store) -> None:
         self._cluster = cluster
         self._followers = followers
         self._tail = tail
         self._store = store
-        self._now_us = now_us
         self._widened: set[str] = set()
 
     def poll(self) -> None:
@@ -53,35 +38,19 @@ class TopicIdentity:
             stream = follower.streams.get(stream_id)
             if stream is None:
                 continue
-            # Ids are never used again: what had been read and said before the answer is of the topic it names.
+            # Ids are never used again: what had been read before the answer is of the topic it names.
             reached = {
                 where: view.hi
                 for where, view in self._store.now.views[follower.kind].items()
                 if where.stream_id == stream_id
             }
-            asked_us = self._now_us()
-            ends = self._ends(stream.topic, reached)
             actual = self._cluster.topic_id(stream.topic)
             if actual == stream.topic_id:
                 self._tail.submit(partial(self._tail.vouch, follower.kind, reached))
-                self._tail.submit(partial(self._tail.hear, follower.kind, ends, asked_us))
                 self._width(stream.topic, stream.partitions)
             elif actual is not None:
                 said = f"topic {stream.topic}: id was {actual}, must be {stream.topic_id}"
                 self._tail.submit(partial(self._tail.disown, follower.kind, stream_id, said))
-
-    def _ends(self, topic: str, reached: Mapping[StreamPartition, int]) -> dict[StreamPartition, int]:
-        """Ends of logs that hold what was read of them; none where the leader does not answer."""
-        try:
-            ends = self._cluster.ends(topic, [where.partition for where in reached])
-        except LogUnavailable as error:
-            logger.warning("the log's ends are not known", extra={"topic": topic, "error": str(error)})
-            return {}
-        return {
-            where: ends[where.partition]
-            for where, hi in reached.items()
-            if ends.get(where.partition, -1) >= hi
-        }
 
     def _width(self, topic: str, expected: int) -> None:
         partitions = self._cluster.partitions(topic)

@@ -26,6 +26,7 @@ from seamark.stream.decode import Decoder
 from seamark.stream.errors import LogUnavailable, Stopped
 from seamark.stream.replicas import replicas_of
 from seamark.tail_cache.arrivals import Arrivals
+from seamark.tail_cache.ends import LogEnds
 from seamark.tail_cache.feed import Feed
 from seamark.tail_cache.follow import Follower
 from seamark.tail_cache.identity import TopicIdentity
@@ -42,6 +43,8 @@ from seamark.telemetry.metrics import TailMetrics, serve
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
+_ENDS_SECONDS = 0.25
+"""An answer is said to be at least so old where nothing comes."""
 _STOP_SECONDS = 2.0
 """What answers under way are given to end, and then the tail's thread, each."""
 
@@ -99,6 +102,7 @@ async def run(settings: TailSettings) -> None:
         for kind, table in tables.items()
     ]
     identity = TopicIdentity(cluster, followers, tail, store)
+    ends = LogEnds(cluster, tail, store)
     writers = WritersGroup(settings.kafka_bootstrap, settings.consumer_group, store)
     tail.each_second(LagExport(metrics, store, followers, lambda: writers.processed).export)
     service = TailService(store, arrivals, metrics, settings)
@@ -112,8 +116,9 @@ async def run(settings: TailSettings) -> None:
         ) from error
     logger.info("answering", extra={"host": settings.grpc_host, "port": server.port})
     threads.start("tail", lambda: tail.run(stop))
-    threads.start("follow", lambda: _each_second([follower.poll for follower in followers], stop))
-    threads.start("watch", lambda: _each_second([identity.poll, writers.poll], stop))
+    threads.start("follow", lambda: _every(_POLL_SECONDS, [follower.poll for follower in followers], stop))
+    threads.start("watch", lambda: _every(_POLL_SECONDS, [identity.poll, writers.poll], stop))
+    threads.start("ends", lambda: _every(_ENDS_SECONDS, [ends.poll], stop))
     while not stopped.is_set():
         if _ready(followers, store):
             metrics.ready.set(1)
@@ -181,7 +186,7 @@ def _reach(
     return cluster_id, tables
 
 
-def _each_second(polls: Sequence[Callable[[], None]], stop: threading.Event) -> None:
+def _every(seconds: float, polls: Sequence[Callable[[], None]], stop: threading.Event) -> None:
     while not stop.is_set():
         began = time.monotonic()
         for poll in polls:
@@ -189,7 +194,7 @@ def _each_second(polls: Sequence[Callable[[], None]], stop: threading.Event) -> 
                 poll()
             except (CatalogUnavailable, LogUnavailable) as error:
                 logger.warning("waiting", extra={"error": str(error)})
-        stop.wait(max(0.0, began + _POLL_SECONDS - time.monotonic()))
+        stop.wait(max(0.0, began + seconds - time.monotonic()))
 
 
 def _ready(followers: Sequence[Follower], store: Store) -> bool:

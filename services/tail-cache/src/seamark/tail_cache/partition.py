@@ -25,6 +25,10 @@ class Stop(Enum):
     CLOSED = "the stream was closed: let go with its last rows"
 
 
+END_COUNTS = (None, Stop.UNREADABLE)
+"""Where the log is the one that was read, so that its end is worth asking for."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """A partition's tail at one moment."""
@@ -145,7 +149,7 @@ class PartitionTail:
     def hear(self, end: int, as_of_us: int) -> None:
         """The log's end was asked for at `as_of_us`, and was this. Of a log that is not the one that was read,
         the end says nothing."""
-        if self.stopped in (None, Stop.UNREADABLE):
+        if self.stopped in END_COUNTS:
             self.end = max(self.end, end)
             self.end_as_of_us = max(self.end_as_of_us, as_of_us)
 

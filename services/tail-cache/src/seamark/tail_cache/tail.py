@@ -220,7 +220,7 @@ class Tail:
                 tail.vouched = max(tail.vouched, min(offset, tail.hi))
 
     def hear(self, kind: RecordKind, ends: Mapping[StreamPartition, int], as_of_us: int) -> None:
-        """The log's ends were asked for at `as_of_us`, of the stream's own topic, and were these."""
+        """The logs' ends were asked for at `as_of_us`, and were these."""
         for where, end in ends.items():
             if (tail := self._store.of(kind).get(where)) is not None:
                 tail.hear(end, as_of_us)
