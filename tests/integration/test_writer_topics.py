@@ -13,6 +13,7 @@ import time
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from integration.market import Feed, Market, Program, Spares, open_market, wait_until
 from seamark.lake.checkpoint import StreamPartition, excluded_from_text
@@ -23,6 +24,7 @@ from seamark.local.engines.ports import LOOPBACK
 from seamark.market.decimals import to_bytes
 from seamark.market.schema import RecordKind
 from seamark.sequencing.state import PartitionState, dump, load
+from seamark.stream.cluster import KafkaCluster
 from seamark.stream.wire import FRAME_BYTES, frame_prefix
 
 
@@ -112,6 +114,24 @@ def test_a_recreated_topic_stops_the_writer_until_it_is_adopted(market: Market) 
     market.drain(market.start_reading())
     figures = market.judge(feed.distinct)
     assert figures.duplicates >= 300
+
+
+def test_a_deleted_topic_is_named_at_start_and_made_anew_before_it_is_adopted(market: Market) -> None:
+    feed = Feed(market)
+    stopped(market, feed)
+    admin = AdminClient({"bootstrap.servers": market.kafka.bootstrap})
+    admin.delete_topics([market.topic])[market.topic].result(20)
+    wait_until(lambda: KafkaCluster(market.kafka.bootstrap).topic_id(market.topic) is None, "it is gone")
+    said = refused(market.start())
+    assert "the topic was deleted" in said
+    assert f"Way on: init makes it anew, then adopt {market.topic} --succeeds 1 --lost" in said
+    for arguments in (("init",), ("adopt", market.topic, "--succeeds", "1", "--lost")):
+        done = market.command(*arguments)
+        assert done.exit_code == 0, done.log()
+    feed.reconnect()
+    feed.send(200, repeats=0.02)
+    market.drain(market.start_reading())
+    market.judge(feed.distinct)
 
 
 def test_a_log_that_begins_behind_the_checkpoint_stops_the_writer_or_is_recorded_as_lost(
@@ -463,6 +483,25 @@ def test_a_metrics_port_in_use_is_named(market: Market) -> None:
         port = taken.getsockname()[1]
         said = refused(market.start(metrics_port=port))
     assert f"SEAMARK_METRICS_PORT was {port}, which cannot be served on" in said
+
+
+def test_a_stop_does_not_wait_for_a_kafka_that_is_gone_with_letters_pending(
+    market: Market, kafka: KafkaNode
+) -> None:
+    feed = Feed(market)
+    writer = market.start_reading(flush_seconds=600, stop_timeout_seconds=2)
+    feed.send(200, repeats=0.02, poison=0.05)
+    writer.await_said("record refused", feed.poisoned)
+    kafka.kill()
+    try:
+        began = time.monotonic()
+        assert writer.terminate() == 0, writer.log()
+        # To leave the group is tried for 5 s, and one question about a topic's id may take 10.
+        assert time.monotonic() - began < 2 + 5 + 10 + 5, writer.log()
+    finally:
+        kafka.start()
+    market.drain(market.start_reading())
+    assert market.judge(feed.distinct).refused == feed.poisoned
 
 
 def whole_lines(program: Program) -> list[str]:

@@ -7,6 +7,7 @@ reported and not skipped over). The group's committed offsets are for metrics al
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ from seamark.stream.messages import runs_of
 
 logger = logging.getLogger(__name__)
 
+_LEAVE_SECONDS = 5.0
+"""Then the group finds out by its session timeout, as it does of a writer that was killed."""
 _LOG_MOVED = frozenset(
     {KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET}
 )
@@ -169,7 +172,13 @@ class KafkaSource:
                 logger.warning("group offsets not published", extra={"error": str(error)})
 
     def close(self) -> None:
-        self._consumer.close()
+        """Leave the group; not for longer than a few seconds, for a Kafka that is gone does not answer."""
+        # The client itself waits for its coordinator without end.
+        leaving = threading.Thread(target=self._consumer.close, name="leave-group", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_SECONDS)
+        if leaving.is_alive():
+            logger.warning("group not left: Kafka does not answer", extra={"group": self._group})
 
     # An exception out of a callback would pass through librdkafka's C frames: keep it, raise it from poll.
 

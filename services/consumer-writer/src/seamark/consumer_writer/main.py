@@ -33,6 +33,7 @@ from seamark.consumer_writer.topics import (
     publish_routing,
     published_routings,
 )
+from seamark.lake.assignment import check_topic
 from seamark.lake.errors import LakeError, TableMissing
 from seamark.lake.iceberg import IcebergTable, open_catalog
 from seamark.lake.states import ObjectStateStore
@@ -110,11 +111,14 @@ def run(settings: WriterSettings) -> None:
         )
         for topic, kind in kinds.items()
     }
-    for lake in lakes.values():
+    for topic, lake in lakes.items():
+        # Said now: of a missing table no partition could be taken, of a missing topic none would ever come.
         try:
-            lake.load()  # a missing table is said now, not at the first rebalance
+            stream = lake.load().stream_of(topic)
         except TableMissing as missing:
             raise StartRefused(f"{missing}. Way on: init makes it") from missing
+        if stream is not None:
+            check_topic(cluster, stream)
     writer = Writer(
         tables,
         FlushPolicy(settings.flush_seconds, settings.flush_bytes),
