@@ -179,6 +179,28 @@ def _(stack):
     _replace(stack, Opening, "want", lambda real: lambda *arguments: reading_module.Want())
 
 
+@defect("the log's end is as of now, whenever it was asked for")
+def _(stack):
+    def freshness_ms(real):
+        def always_now(pin, end, marks, now_us, *known):
+            return real(pin, end, [replace(one, end_as_of_us=now_us) for one in marks], now_us, *known)
+
+        return always_now
+
+    _replace(stack, reading_module, "freshness_ms", freshness_ms)
+
+
+@defect("what waits for its commit is as old as the last record below H")
+def _(stack):
+    def committed_age_ms(real):
+        def below(pin, end, marks, now_us):
+            return real(pin, end, [replace(one, committed_append_us=0) for one in marks], now_us)
+
+        return below
+
+    _replace(stack, reading_module, "committed_age_ms", committed_age_ms)
+
+
 @defect("the writer forgets a foreign change")
 def _(stack):
     def change(real):

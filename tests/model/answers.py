@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
@@ -28,6 +28,7 @@ from seamark.query_gateway.gateway import Gateway
 from seamark.query_gateway.header import AnswerHeader, Missing
 from seamark.query_gateway.log_fill import LogBudget
 from seamark.query_gateway.opening import Limits, Opening
+from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.question import (
     AsKnownAt,
@@ -39,6 +40,8 @@ from seamark.query_gateway.question import (
 )
 from seamark.query_gateway.reading import TableOpener
 from seamark.query_gateway.running import Call
+from seamark.query_gateway.seam import start_of
+from seamark.query_gateway.sources import Coverage
 from seamark.stream.log import TopicPartition
 from twins.gateway_sources import MemoryHistory, MemoryLogSource, MemoryTail
 from twins.lake import Answer
@@ -74,6 +77,16 @@ class Page(NamedTuple):
     limit: int
     more: bool
     """Whether it says that there is another."""
+    opened: Opened
+
+
+class Opened(NamedTuple):
+    """How things were when a table had been opened."""
+
+    now_us: int
+    pin: Pin
+    tail: Mapping[StreamPartition, Coverage]
+    """What the tail gave."""
 
 
 def _rows(pages: list[Page]) -> list[Row]:
@@ -94,6 +107,7 @@ class AnswerMachine(WriterMachine):
     def __init__(self) -> None:
         super().__init__()
         self.tail = MemoryTail(self.kind, self.topic, self.log, self.table, self.states)
+        self.tail.now_us = lambda: self.now_us
         self.source = MemoryLogSource(self.log, self.table, self.states)
         self.given: list[tuple[Question, list[Page]]] = []
         self.loop = asyncio.new_event_loop()
@@ -103,7 +117,7 @@ class AnswerMachine(WriterMachine):
         super().begin()
         # The gateway's other table has nothing to say here.
         self.pins = PinCache({self.kind: self.table}, self.states)
-        opener = TableOpener(self.pins, self.tail, self.source, LogBudget(rows=30), lambda: self.now_us)
+        opener = TableOpener(self.pins, self.tail, self.source, LogBudget(rows=30), self._open_now)
         codec = CursorCodec(b"0123456789abcdef")
         self.history = MemoryHistory({self.kind: self.table})
         histories = {Engine.DIRECT: self.history}
@@ -111,6 +125,10 @@ class AnswerMachine(WriterMachine):
         self.gateway = Gateway(opening, opener)
         self.await_(self.pins.refresh(self.kind))
         self.tail.restart()
+
+    def _open_now(self) -> int:
+        self.opened = Opened(self.now_us, self.pins.current(self.kind), self.tail.answered)
+        return self.now_us
 
     def await_(self, job: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(job)
@@ -130,6 +148,10 @@ class AnswerMachine(WriterMachine):
     @rule(partition=st.integers(0, 3))
     def tail_reads_one_partition(self, partition: int) -> None:
         self.tail.catch_up(3, (partition,))
+
+    @rule()
+    def tail_hears_of_the_ends(self) -> None:
+        self.tail.hear()
 
     @rule()
     def tail_evicts(self) -> None:
@@ -331,7 +353,7 @@ class AnswerMachine(WriterMachine):
                 return []
             except QueryError as error:
                 raise AssertionError(f"a good question was refused: {error}") from error
-            pages.append(Page(header, rows, page, bool(cursor)))
+            pages.append(Page(header, rows, page, bool(cursor), self.opened))
             assert header.tables[0].end == pages[0].header.tables[0].end, "E moved between pages"
             page *= 2
             if cursor:
@@ -405,7 +427,7 @@ class AnswerMachine(WriterMachine):
 
         end = dict(pages[0].header.tables[0].end)
         left = sorted(filter(meant, self._expected(end)), key=place, reverse=question.descending)
-        for header, rows, limit, more in pages:
+        for header, rows, limit, more, opened in pages:
             table = header.tables[0]
             expected = [row for row in left if not any(_inside(row, gone) for gone in table.missing)]
             assert rows == (expected[:limit] if limit else expected), "rows are not those of the log below E"
@@ -413,12 +435,51 @@ class AnswerMachine(WriterMachine):
             if header.exact:
                 assert not table.missing
                 assert not self._foreign(table.snapshot_id), "a table that somebody else changed, and exact"
+            if opened.pin.snapshot_id == table.snapshot_id:
+                self._judge_freshness(header, opened)
+                self._judge_committed_age(header, opened)
             if rows:
                 last = place(rows[-1])
                 left = [
                     row for row in left if (place(row) < last if question.descending else place(row) > last)
                 ]
         self._count(pages)
+
+    def _records_of(self, pin: Pin, where: StreamPartition) -> list[Sent]:
+        return self._content(where.stream_id, pin.streams[where.stream_id].topic_id, where.partition)
+
+    def _judge_freshness(self, header: AnswerHeader, opened: Opened) -> None:
+        """No record at or beyond E was appended before the time that the answer claims to have seen."""
+        for where in opened.pin.open_partitions:
+            for record in self._records_of(opened.pin, where)[header.tables[0].end.get(where, 0) :]:
+                # The broker's clock stepped back for some: when were they really appended?
+                appended_us = record.append_us + (5_000 if record.number % 5 == 0 else 0)
+                age_ms = (opened.now_us - appended_us) / 1_000
+                assert age_ms < header.freshness_ms + 1, f"{where}: fresher than a record that is not in it"
+
+    def _judge_committed_age(self, header: AnswerHeader, opened: Opened) -> None:
+        """It is the age of the first record behind H; where only Kafka gave it, at most that of the last below H."""
+        table, pin = header.tables[0], opened.pin
+        least, most = [], []
+        for where in pin.open_partitions:
+            first, end = start_of(pin, where), table.end.get(where, 0)
+            if end <= first:
+                continue
+            below_us = pin.append_us.get(where, 0)
+            times_us = [record.append_us for record in self._records_of(pin, where)[first:end]]
+            part = opened.tail.get(where)
+            if part is not None and part.first == first < part.hi and end <= part.next:
+                least.append(max(below_us, times_us[0]))
+                most.append(least[-1])
+                CHECKED["committed age"] += 1
+            else:
+                least.append(below_us)
+                most.append(max(below_us, *times_us, 0))
+        if not least:
+            assert table.committed_age_ms == 0
+            return
+        oldest, newest = (max(0, opened.now_us - min(times)) // 1_000 for times in (least, most))
+        assert newest <= table.committed_age_ms <= oldest, "not the age of what waits for its commit"
 
     def _foreign(self, snapshot_id: int | None) -> bool:
         """Whether somebody else than a writer changed the rows of a snapshot since the last adoption of a head."""

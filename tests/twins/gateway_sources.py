@@ -107,6 +107,10 @@ class _Held:
     place: Place
     lo: int
     rows: pl.DataFrame
+    end: int
+    """The log's end as of the last fetch or question."""
+    end_as_of_us: int
+    """When it was asked for last."""
 
 
 @dataclass(slots=True)
@@ -124,6 +128,9 @@ class MemoryTail:
     meanwhile: Callable[[], None] = lambda: None
     """What happens between the tail's answer and whatever follows it."""
     held: dict[StreamPartition, _Held] = field(default_factory=dict)
+    now_us: Callable[[], int] = lambda: 0
+    answered: Mapping[StreamPartition, Coverage] = field(default_factory=dict)
+    """Of the last read."""
     observer: Observer | None = None
 
     def restart(self) -> None:
@@ -144,7 +151,15 @@ class MemoryTail:
         topic = TopicPartition(self.topic, where.partition)
         place = Place(where, topic, position, state, -1)
         self.observer.begin(place)
-        self.held[where] = _Held(place, position, pl.DataFrame(row_schema(self.kind).empty_table()))
+        rows = pl.DataFrame(row_schema(self.kind).empty_table())
+        self.held[where] = _Held(place, position, rows, self.log.bounds(topic).end, self.now_us())
+
+    def hear(self) -> None:
+        """Ask where the logs end."""
+        for held in self.held.values():
+            end = self.log.bounds(held.place.topic).end
+            if end >= held.place.position:
+                held.end, held.end_as_of_us = end, self.now_us()
 
     def catch_up(self, most: int, partitions: Sequence[int] = ()) -> None:
         """Observe up to `most` records of each partition (or of those named)."""
@@ -159,6 +174,7 @@ class MemoryTail:
                 )
             except Stopped:
                 continue
+            held.end = self.log.bounds(held.place.topic).end
             new = [with_stream(one.rows, where, self.topic) for one in observed if len(one.rows)]
             if new:
                 held.rows = stacked([held.rows, *(rows.select(held.rows.columns) for rows in new)])
@@ -181,8 +197,19 @@ class MemoryTail:
         hi = held.place.position
         to = hi if one.next is None else min(one.next, hi)
         first = min(max(one.first, held.lo), max(to, one.first))
-        end = self.log.bounds(held.place.topic).end
-        return Coverage(one.where, first, max(to, first), held.lo, hi, end, held.place.state.append_us)
+        records = self.log.topics[held.place.topic.topic].records[one.where.partition]
+        oldest = max(one.first, held.lo)
+        return Coverage(
+            one.where,
+            first,
+            max(to, first),
+            held.lo,
+            hi,
+            max(held.end, hi),
+            held.place.state.append_us,
+            held.end_as_of_us,
+            committed_append_us=records[oldest].append_us if oldest < hi else 0,
+        )
 
     async def read(
         self,
@@ -193,6 +220,7 @@ class MemoryTail:
         deadline_seconds: float,
     ) -> TailRows:
         self.before_read()
+        self.answered = {}
         if self.down:
             return TailRows(None, {}, {one.where: "TAIL_UNAVAILABLE" for one in ranges})
         coverage, frames, failed = {}, [], {}
@@ -207,6 +235,7 @@ class MemoryTail:
             offset = pl.col("kafka_offset")
             rows = self.held[one.where].rows.lazy()
             frames.append(rows.filter(offset >= part.first, offset < part.next, meant).select(columns))
+        self.answered = coverage
         given = TailRows(pl.concat(frames).collect() if frames else None, coverage, failed)
         self.meanwhile()
         return given
