@@ -91,6 +91,7 @@ def test_adopting_the_head_takes_foreign_changes_as_they_are_and_moves_nothing(l
     take_in(table, log, THERE)
     table.foreign_append()
     before = table.load()
+    assert before.head_id is not None
     assert before.foreign(before.head_id).count == 2
     table.answer = answer
     assert adopt_at_snapshot(table, before.head_id) == before.revision + 1
@@ -106,6 +107,7 @@ def test_a_change_that_comes_after_the_named_head_is_not_adopted_with_it(log):
     take_in(table, log, HERE)
     table.foreign_append()
     seen = table.head
+    assert seen is not None
     table.foreign_append()
     with pytest.raises(Stopped, match=f"snapshot was {seen}, must be the head {table.head}"):
         adopt_at_snapshot(table, seen)
