@@ -196,6 +196,10 @@ def test_a_damaged_state_is_found_at_the_writers_next_commit_and_restored(market
 def test_while_an_engine_is_down_the_tail_serves_what_it_has_and_then_goes_on(market, start):
     feed = Feed(market)
     tail = start()
+
+    def ends_known() -> float:
+        return min(mark.end_as_of_us for mark in tail.held().values()) / 1e6
+
     feed.send(300)
     market.server.kill()
     try:
@@ -204,10 +208,15 @@ def test_while_an_engine_is_down_the_tail_serves_what_it_has_and_then_goes_on(ma
         tail.await_caught_up()
         _, before = tail.read()
         assert len(before) == feed.distinct
+        tail.wait(lambda: ends_known() > time.time() - 1.0, "nothing comes, and the ends are known")
         market.kafka.kill()
+        killed = time.time()
         assert_frame_equal(tail.read()[1], before)
+        tail.wait(lambda: time.time() > killed + 3.0, "a while without Kafka")
+        assert ends_known() <= killed
     finally:
         start_together([market.kafka, market.server])
+    tail.wait(lambda: ends_known() > killed, "the ends are known again")
     feed.reconnect()
     feed.send(300, repeats=0.05)
     tail.await_caught_up()
