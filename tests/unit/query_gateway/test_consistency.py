@@ -52,7 +52,7 @@ def test_each_mode_has_its_want(consistency, expected):
 @pytest.mark.parametrize(
     ("consistency", "field"),
     [
-        (MaxStaleness(-1), "consistency"),
+        (MaxStaleness(-1), "max_staleness_ms"),
         (AsKnownAt(NOW_US - KNOWN_AFTER_US + 1), "as_known_at"),
         (AsKnownAt(-1), "as_known_at"),
         (AtCursor("nonsense"), "at"),

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seamark.lake.checkpoint import StreamPartition
-from seamark.query_gateway.cursor import MAX_BYTES, Cursor, CursorCodec, TableCursor
+from seamark.query_gateway.cursor import MAX_BYTES, Cursor, CursorCodec, CursorTooLong, Ended, TableCursor
 from seamark.query_gateway.errors import Invalid
 
 CODEC = CursorCodec(b"a secret of sixteen")
@@ -19,7 +19,12 @@ LONG = st.integers(0, 2**63 - 1)
 VECTORS = st.dictionaries(
     st.builds(StreamPartition, st.integers(0, 9), st.integers(0, 40)), LONG, max_size=60
 )
-TABLES = st.builds(TableCursor, st.none() | LONG, VECTORS, st.integers(0, 9), st.none() | LONG)
+ENDED = st.builds(
+    Ended, st.frozensets(st.integers(10, 500), min_size=1, max_size=20), st.integers(0, 2**32 - 1)
+)
+TABLES = st.builds(
+    TableCursor, st.none() | LONG, VECTORS, st.integers(0, 9), st.none() | LONG, st.none() | ENDED
+)
 POSITIONS = st.none() | st.lists(
     st.none() | st.text(max_size=20) | st.integers(-(2**63), 2**63 - 1), max_size=10
 ).map(tuple)
@@ -52,15 +57,20 @@ def test_a_cursor_comes_back_as_it_was_given(cursor):
     assert set(text) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
-def test_four_hundred_partitions_of_a_busy_log_fit():
-    scattered = {StreamPartition(7, p): (p + 1) * 987_654_321_987 % 10**11 for p in range(400)}
-    cursor = Cursor(ONE.question, {"trades": TableCursor(2**63 - 1, scattered, 10**6)}, ONE.position)
+@pytest.mark.parametrize("counts", [(600,), (300, 300), (250, 250, 60)])
+def test_six_hundred_partitions_of_busy_logs_fit(counts):
+    tables = {}
+    for number, count in enumerate(counts):
+        scattered = {StreamPartition(7, p): (p + 1) * 987_654_321_987 % 10**11 for p in range(count)}
+        ended = Ended(frozenset(range(20)), 2**32 - 1)
+        tables[f"table_{number}"] = TableCursor(2**63 - 1, scattered, 10**6, 10**15, ended)
+    cursor = Cursor(ONE.question, tables, ONE.position)
     assert CODEC.decode(CODEC.encode(cursor)) == cursor
 
 
 def test_a_cursor_that_would_be_too_long_is_not_made():
     scattered = {StreamPartition(7, p): (p + 1) * 987_654_321_987 % 10**11 for p in range(2_000)}
-    with pytest.raises(ValueError, match=r"must be at most 4096"):
+    with pytest.raises(CursorTooLong, match=r"of 2000 partitions, must be at most 4096"):
         CODEC.encode(Cursor("", {"trades": TableCursor(1, scattered, 0)}))
 
 

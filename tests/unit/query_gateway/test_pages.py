@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.cursor import CursorCodec
 from seamark.query_gateway.errors import Gone, Invalid
+from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.question import AsKnownAt, AtCursor, AtSnapshot, Question
 from seamark.query_gateway.running import Call
 from unit.query_gateway.tables import NOW_US, Tables
@@ -212,8 +214,38 @@ def test_a_cursor_of_a_life_that_was_rolled_back_is_gone(trades):
     lake.table.roll_back(before)
     lake.adopt_head()
     trades.tables.pin()
-    with pytest.raises(Gone, match="takes no more rows"):
+    with pytest.raises(Gone, match="the table was moved back"):
         trades.page(question(consistency=AtCursor(header.cursor)))
+
+
+def test_without_room_for_a_cursor_there_is_an_answer_without_one(trades):
+    trades.tables.opening.codec = CursorCodec(b"a secret of sixteen", most_bytes=40)
+    header, numbers, cursor = trades.page(question(5))
+    assert (header.exact, header.cursor, len(numbers), cursor) == (True, "", 5, "")
+    assert header.reason.startswith("no_cursor: offsets of 2 partitions")
+
+
+def test_streams_that_have_ended_are_named_without_their_offsets(trades):
+    """By any later pin: also one of another gateway that has not seen them end yet."""
+    tables = trades.tables
+    trades.grow()
+    stale = PinCache({kind: lake.table for kind, lake in tables.lakes.items()}, tables.lakes[TRADES].states)
+    tables.run(stale.refresh(TRADES))
+    for _ in range(3):
+        tables.pin()
+        trades.add(4)
+        trades.grow()
+    trades.add(4)
+    tables.pin()
+    header, numbers, _ = trades.page(question())
+    of_table = tables.opening.codec.decode(header.cursor).tables["trades"]
+    assert of_table.ended is not None
+    assert of_table.ended.streams == {1, 2, 3, 4}
+    assert {where.stream_id for where in of_table.end} == {5}
+    trades.add(4)
+    tables.opening.pins = stale
+    again, same, _ = trades.page(question(consistency=AtCursor(header.cursor)))
+    assert (same, again.exact, again.tables[0].end) == (numbers, True, header.tables[0].end)
 
 
 def test_events_are_paged_in_the_order_of_the_log():

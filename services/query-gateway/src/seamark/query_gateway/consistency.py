@@ -36,7 +36,7 @@ def want_of(
             return Want(floor=offsets, strict=True)
         case MaxStaleness(milliseconds):
             if milliseconds < 0:
-                raise Invalid("consistency", f"max_staleness was {milliseconds} ms, must be 0 or more")
+                raise Invalid("max_staleness_ms", f"max_staleness_ms was {milliseconds}, must be 0 or more")
             return Want(max_staleness_ms=milliseconds)
         case AsKnownAt(instant_us):
             if not 0 <= instant_us <= now_us - KNOWN_AFTER_US:
@@ -72,4 +72,6 @@ def want_of_cursor(cursor: Cursor, table: str, question: str, field: str = "at")
 
 
 def _want_of_table(of_table: TableCursor) -> Want:
-    return Want(end=of_table.end, revision=of_table.revision, known_at_us=of_table.known_at_us)
+    return Want(
+        end=of_table.end, revision=of_table.revision, known_at_us=of_table.known_at_us, ended=of_table.ended
+    )

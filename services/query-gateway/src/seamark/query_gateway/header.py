@@ -76,7 +76,7 @@ class AnswerHeader:
     exact: bool
     """All rows of the log below E that match, each once, are in the answer."""
     reason: str
-    """Empty where exact; else what is amiss, in words."""
+    """Empty where nothing is amiss; else what is, in words: why it is not exact, why it has no cursor."""
     tables: tuple[TableHeader, ...]
     freshness_ms: int
     """All that was appended until so long ago has been seen."""
@@ -87,7 +87,7 @@ class AnswerHeader:
     engine: Engine
     estimate: Estimate
     cursor: str
-    """Gives the same rows again, whenever it is asked."""
+    """Gives the same rows again, whenever it is asked. Empty: there are too many partitions for one."""
     query_id: str
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import polars as pl
@@ -14,7 +14,8 @@ from seamark.lake.errors import LakeError
 from seamark.market.predicate import Clock, Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.consistency import want_of
-from seamark.query_gateway.cursor import Cursor, CursorCodec, TableCursor
+from seamark.query_gateway.cursor import Cursor, CursorCodec, CursorTooLong, TableCursor
+from seamark.query_gateway.ended_streams import knows_ended, with_ended, without_ended
 from seamark.query_gateway.errors import Invalid, TooCostly, Unavailable
 from seamark.query_gateway.header import AnswerHeader, Estimate, Gap
 from seamark.query_gateway.merge import Position
@@ -93,6 +94,7 @@ class Opening:
         engine: Engine | None = None,
     ) -> Opened:
         """Open a table and plan its history, both at once."""
+        want = await self._whole(kind, want)
         pin = self.pins.current(kind)
         planning = asyncio.create_task(self._plan(pin, predicate, columns, engine))
         try:
@@ -154,6 +156,16 @@ class Opening:
                     want = Want(opened.table.end, revision=want.revision, known_at_us=want.known_at_us)
         raise AssertionError("two attempts return or raise")
 
+    async def _whole(self, kind: RecordKind, want: Want) -> Want:
+        """With the offsets of streams that its cursor names by their ids. Raises Gone, Unavailable."""
+        if want.ended is None or want.end is None:
+            return want
+        pin = self.pins.current(kind)
+        if not knows_ended(pin, want.ended):
+            # Another gateway has seen them end before this one.
+            pin = await self.pins.refresh(kind)
+        return replace(want, end=with_ended(pin, want.end, want.ended), ended=None)
+
     def unread(self, kind: RecordKind, reason: str) -> Opened:
         """A table that an answer could not wait for: its header says that all behind H(S) is missing.
 
@@ -210,14 +222,17 @@ class Opening:
         gaps: NamedGaps = NamedGaps(),
         position: Position | None = None,
     ) -> str:
-        """The cursor of an answer made of these tables."""
-        tables = {
-            table.kind.value: TableCursor(
-                table.pin.snapshot_id, table.end, table.pin.revision, table.known_at_us
+        """The cursor of an answer made of these tables; empty where their vectors do not fit into one."""
+        tables = {}
+        for table in _tables(opened, gaps):
+            end, ended = without_ended(table.pin, table.end)
+            tables[table.kind.value] = TableCursor(
+                table.pin.snapshot_id, end, table.pin.revision, table.known_at_us, ended
             )
-            for table in _tables(opened, gaps)
-        }
-        return self.codec.encode(Cursor(question, tables, position))
+        try:
+            return self.codec.encode(Cursor(question, tables, position))
+        except CursorTooLong:
+            return ""
 
     def header(
         self,
@@ -242,8 +257,13 @@ class Opening:
             sum(getattr(one.estimate, name) for one in opened) for name in ("rows", "bytes", "files", "cost")
         )
         engine = Engine.TRINO if any(one.engine is Engine.TRINO for one in opened) else Engine.DIRECT
+        exact = not reasons
+        cursor = self.cursor(question, opened, gaps)
+        if not cursor:
+            partitions = sum(len(table.end) for table in _tables(opened, gaps))
+            reasons.append(f"no_cursor: offsets of {partitions} partitions do not fit into one")
         return AnswerHeader(
-            exact=not reasons,
+            exact=exact,
             reason=". ".join(reasons),
             tables=tuple(table.header for table in _tables(opened, gaps)),
             freshness_ms=max(one.table.freshness_ms for one in opened),
@@ -252,7 +272,7 @@ class Opening:
             clock=clock,
             engine=engine,
             estimate=Estimate(rows, read_bytes, files, engine, cost),
-            cursor=self.cursor(question, opened, gaps),
+            cursor=cursor,
             query_id=call.query_id,
         )
 

@@ -202,6 +202,12 @@ class AsOfQuestion:
                 "tolerance_us",
                 f"tolerance_us was {self.tolerance_us}, must be 0 to {MOST_QUOTE_AGE_US} (a day)",
             )
+        if isinstance(self.consistency, AtSnapshot):
+            raise Invalid(
+                "snapshot",
+                f"snapshot was {self.consistency.snapshot_id}, must not be given here: a snapshot is of one table, "
+                f"and trades and quotes are two; at or as_known_at mean both",
+            )
         _check_limit(self.limit)
 
 

@@ -18,6 +18,7 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.cursor import Ended
 from seamark.query_gateway.errors import Stale, Unavailable
 from seamark.query_gateway.header import Missing, TableHeader
 from seamark.query_gateway.log_fill import LogBudget, LogFill
@@ -68,6 +69,8 @@ class Want:
     revision: int | None = None
     """R of the cursor: what was shed since then cannot be given again."""
     max_staleness_ms: int | None = None
+    ended: Ended | None = None
+    """Streams that `end` does not name though it means them: `Opening` puts them in."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,8 +158,8 @@ class TableOpener:
         opened = self._opened(pin, want, end, tuple(frames), rows.coverage, marks, tuple(missing))
         if want.max_staleness_ms is not None and opened.freshness_ms > want.max_staleness_ms:
             raise Stale(
-                f"max_staleness was {want.max_staleness_ms} ms, the answer would be {opened.freshness_ms} ms old",
-                "consistency",
+                f"max_staleness_ms was {want.max_staleness_ms}, the answer would be {opened.freshness_ms} ms old",
+                "max_staleness_ms",
             )
         return opened
 

@@ -112,7 +112,7 @@ def check_floor(floor: Vector, end: Vector, missing: Iterable[Missing]) -> None:
     short |= {gone.where for gone in missing if gone.first < floor.get(gone.where, 0)}
     if short:
         names = ", ".join(str(where) for where in sorted(short))
-        raise Stale(f"min_offsets of {names} were not reached before the deadline", "consistency")
+        raise Stale(f"min_offsets of {names} were not reached before the deadline", "min_offsets")
 
 
 def reach(part: Coverage) -> int:

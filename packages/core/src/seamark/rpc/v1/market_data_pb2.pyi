@@ -518,10 +518,10 @@ class AnswerHeader(_message.Message):
     clock: _predicate_pb2.Clock.ValueType
     engine: _builtins.str
     cursor: _builtins.str
-    """Gives the same rows again, whenever it is asked (Consistency.at_cursor)."""
+    """Gives the same rows again, whenever it is asked (Consistency.at_cursor). Empty: too many partitions for one."""
     query_id: _builtins.str
     reason: _builtins.str
-    """Set where the answer is not exact: what is amiss, in words."""
+    """What is amiss, in words: why the answer is not exact, or why it has no cursor."""
     gaps_unknown: _builtins.bool
     """The ledger of gaps could not be read, or the cursor was made when it could not: `gaps` says nothing."""
     @_builtins.property

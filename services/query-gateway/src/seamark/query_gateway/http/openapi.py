@@ -117,7 +117,9 @@ _HEADER = _object(
             "type": "boolean",
             "description": "Every row below E that matches is there, once. Never with 206.",
         },
-        "reason": _nullable({"type": "string", "description": "What is amiss, where it is not exact."}),
+        "reason": _nullable(
+            {"type": "string", "description": "What is amiss: why it is not exact, or has no cursor."}
+        ),
         "tables": {"type": "object", "additionalProperties": _ref("TableHeader")},
         "freshness_ms": {
             "type": "integer",
@@ -131,7 +133,10 @@ _HEADER = _object(
         "clock": {"enum": ["event", "receive"]},
         "engine": {"enum": ["direct", "trino"]},
         "estimate": _object(_ESTIMATE),
-        "cursor": {"type": "string", "description": "As `at`, it gives the same rows again."},
+        "cursor": {
+            "type": "string",
+            "description": "As `at`, it gives the same rows again; empty where `reason` says no_cursor.",
+        },
         "query_id": _TEXT,
     },
     "The proof that comes with the rows.",
