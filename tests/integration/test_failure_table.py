@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ class Stand:
         self.commit()
 
     def gateway_at(self, name: str, tail_address: str = "", **settings: Any) -> GatewayProcess:
+        return self.gateway_of(name, [tail_address or self.tail.address], **settings)
+
+    def gateway_of(self, name: str, tail_addresses: Sequence[str], **settings: Any) -> GatewayProcess:
         """Its way to the catalog leads through the proxy; that of tail and writer does not."""
         between = self.proxy.properties
         given = {
@@ -51,8 +54,7 @@ class Stand:
             "catalog_oauth2_uri": between["oauth2-server-uri"],
             "log_budget_rows": BUDGET_ROWS,
         }
-        address = tail_address or self.tail.address
-        return GatewayProcess(self.market, self.folder / name, [address], **given | settings)
+        return GatewayProcess(self.market, self.folder / name, list(tail_addresses), **given | settings)
 
     def close(self) -> None:
         self.gateway.__exit__()
@@ -208,6 +210,37 @@ def test_tail_replica_behind_until_the_deadline_or_until_it_is_given_up_for_kafk
         stand.tail.program.resume()
     stand.tail.await_caught_up()
     stand.whole(stand.ask())
+
+
+def test_one_of_two_replicas_is_stopped_the_peer_gives_all_long_before_the_deadline(
+    stand: Stand, tmp_path: Path
+) -> None:
+    tails = [
+        TailProcess(stand.market, tmp_path / f"tail-{ordinal}", ordinal=ordinal, replicas=2, replication=2)
+        for ordinal in range(2)
+    ]
+    addresses = [tail.address for tail in tails]
+    with tails[0], tails[1], stand.gateway_of("replicated", addresses, tail_replication=2) as gateway:
+        for service in (*tails, gateway):
+            service.await_serving()
+        stand.send(OVER)  # more than Kafka may give
+        for tail in tails:
+            tail.await_caught_up()
+        ends = ",".join(f"1.{partition}:{end}" for partition, end in stand.market.ends().items())
+        for tail in tails:
+            tail.program.pause()
+            try:
+                for asked in ({}, {"last_end": ends}):
+                    began = time.monotonic()
+                    reply = stand.ask(gateway, timeout_seconds=20, **asked)
+                    assert time.monotonic() - began < 10
+                    stand.whole(reply)
+                    assert reply.on_both_sides()
+            finally:
+                tail.program.resume()
+            tail.await_caught_up()
+            gateway.wait(lambda: stand.ask(gateway).status == 200, "it answers")
+    stand.commit()
 
 
 def test_replica_restarts_in_the_middle_of_a_read_once_more_then_kafka_then_partial(

@@ -19,7 +19,7 @@ from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.cursor import Ended
-from seamark.query_gateway.errors import Stale, Unavailable
+from seamark.query_gateway.errors import Stale, TooCostly, Unavailable
 from seamark.query_gateway.header import Missing, TableHeader
 from seamark.query_gateway.log_fill import LogBudget, LogFill
 from seamark.query_gateway.merge import below
@@ -44,10 +44,17 @@ from seamark.query_gateway.seam import (
 )
 from seamark.query_gateway.seen import SeenEnds
 from seamark.query_gateway.sources import Coverage, LogSource, Range, TailSource
+from seamark.query_gateway.tail_pieces import BUSY
 from seamark.stream.errors import LogUnavailable
 
 WAIT_MARGIN_SECONDS = 0.25
 """Kept of the deadline for what follows the tail's answer."""
+BUSY_SECONDS = 1.0
+"""After which to ask again where the tail had too many reads."""
+LOG_SHARE = 0.2
+"""Of the time that is left, kept for Kafka where the tail does not give all."""
+LEAST_LOG_SECONDS, MOST_LOG_SECONDS = 0.5, 30.0
+"""Bounds of that share; where there is less than twice the least, it is half of what there is."""
 SAY_MARGIN_SECONDS = 0.1
 """Kept of it to say what is missing."""
 
@@ -119,6 +126,7 @@ class TableOpener:
             Unavailable: the table was never loaded.
             Gone: the snapshot asked for, or rows below E, cannot be given any more.
             Stale: the answer would be older than asked for.
+            TooCostly: replicas of the tail have too many reads, and no peer gives what they hold.
         """
         pin = await self._pin(kind, want)
         if want.snapshot_id is not None:
@@ -132,8 +140,9 @@ class TableOpener:
         marks: list[Coverage] = []
         if want.end is None and any(one.next is not None for one in asked):
             asked, marks = await self._fixed(kind, asked, call)
-        deadline = call.deadline_seconds - WAIT_MARGIN_SECONDS
-        rows = await self._tails.read(kind, asked, columns, predicate, deadline)
+        rows = await self._tails.read(kind, asked, columns, predicate, _tail_deadline(call))
+        if BUSY in rows.failed.values():
+            raise TooCostly("replicas of the tail read for too many already: ask again", BUSY_SECONDS)
         marks += rows.coverage.values()
         pinned, found = pin, holes(pin, asked, rows.coverage, rows.failed)
         if found:
@@ -281,3 +290,10 @@ class TableOpener:
             freshness_ms(pin, end, marks, now_us, want.known_at_us),
             want.known_at_us,
         )
+
+
+def _tail_deadline(call: Call) -> float:
+    """Until when the tail is waited for, by the monotonic clock."""
+    left = max(0.0, call.deadline_seconds - time.monotonic())
+    kept = min(max(LEAST_LOG_SECONDS, left * LOG_SHARE), MOST_LOG_SECONDS, left / 2)
+    return call.deadline_seconds - max(kept, min(WAIT_MARGIN_SECONDS, left))

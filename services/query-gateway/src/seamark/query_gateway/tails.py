@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,15 +16,35 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.sources import Coverage, Range, TailRows
+from seamark.query_gateway.tail_pieces import BUSY, TailPieces
 from seamark.rpc.client import open_channel
+from seamark.rpc.errors import rpc_error
 from seamark.rpc.frames import decode
 from seamark.rpc.predicates import to_proto
 from seamark.rpc.v1 import tail_pb2, tail_pb2_grpc
 from seamark.stream.replicas import replicas_of
 
+_PATIENCE_SHARE = 0.4
+"""Of what is left of the deadline: so long a replica may say nothing while a peer could be asked."""
+_MOST_PATIENCE_SECONDS = 2.0
+_LEAST_SECONDS = 0.5
+"""What is left is not divided any more when it is less."""
+_AVOIDED_SECONDS = 5.0
+"""Who kept silent so recently is asked after its peers."""
+_STANDS_SECONDS = 0.5
+"""So long it counts how far a replica said that it is."""
+_GLANCE_SECONDS = 0.2
+"""Where it stands is waited for so long of who kept silent recently."""
+_MOST_PAUSE_SECONDS = 0.25
+"""Before a replica that has too many reads is asked once more."""
+
 
 class _Restarted(Exception):
     """The replica's epoch changed between first and last frame."""
+
+
+class _Silent(Exception):
+    """The replica said nothing for as long as it was waited for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +61,10 @@ class TailReplicas:
         self._replication = replication
         self._channels = [open_channel(address) for address in addresses]
         self._stubs = [tail_pb2_grpc.TailServiceStub(channel) for channel in self._channels]
+        self._silent: dict[int, float] = {}
+        """When a replica was last given up because it said nothing, by the monotonic clock."""
+        self._stood: dict[tuple[int, RecordKind], tuple[float, dict[StreamPartition, int]]] = {}
+        """When a replica last said how far it is (monotonic), and what it said."""
 
     async def close(self) -> None:
         await asyncio.gather(*(channel.close() for channel in self._channels))
@@ -55,41 +80,74 @@ class TailReplicas:
         predicate: Predicate,
         deadline_seconds: float,
     ) -> TailRows:
+        groups: dict[tuple[int, ...], list[Range]] = {}
+        for one in ranges:
+            groups.setdefault(tuple(self._owners(one)), []).append(one)
+        gathered = await asyncio.gather(
+            *(
+                self._gather(owners, kind, asked, columns, predicate, deadline_seconds)
+                for owners, asked in groups.items()
+            )
+        )
         coverage: dict[StreamPartition, Coverage] = {}
         failed: dict[StreamPartition, str] = {}
-        frames: list[pl.DataFrame] = []
-        waiting = list(ranges)
-        for attempt in range(self._replication):
-            by_replica: dict[int, list[Range]] = {}
-            for one in waiting:
-                owners = self._owners(one)
-                if attempt < len(owners):
-                    by_replica.setdefault(owners[attempt], []).append(one)
-            if not by_replica:
-                break
-            parts = await asyncio.gather(
-                *(
-                    self._read_replica(replica, kind, asked, columns, predicate, deadline_seconds)
-                    for replica, asked in by_replica.items()
-                )
-            )
-            waiting = []
-            for asked, part in zip(by_replica.values(), parts, strict=True):
-                if isinstance(part, str):
-                    failed.update({one.where: part for one in asked})
-                    waiting += asked
-                    continue
-                if part.frame is not None and len(part.frame):
-                    frames.append(part.frame)
-                given = {one.where: one for one in part.coverage}
-                for one in asked:
-                    if one.where in given:
-                        coverage[one.where] = given[one.where]
-                        failed.pop(one.where, None)
-                    else:
-                        failed[one.where] = "TAIL_UNASSIGNED"
-                        waiting.append(one)
+        for pieces in gathered:
+            coverage |= pieces.coverage
+            failed |= pieces.failed
+        frames = [frame for pieces in gathered for frame in pieces.frames]
         return TailRows(pl.concat(frames) if frames else None, coverage, failed)
+
+    async def _gather(
+        self,
+        owners: Sequence[int],
+        kind: RecordKind,
+        ranges: Sequence[Range],
+        columns: Sequence[str],
+        predicate: Predicate,
+        deadline_seconds: float,
+    ) -> TailPieces:
+        """Ask the owners in turn for what is still missing. Who keeps silent, or waits for offsets that
+        it does not have yet, is left for the next one and asked again after it."""
+        pieces = TailPieces(ranges)
+        turns = deque(
+            sorted(owners, key=lambda replica: self._avoided(replica) or self._behind(replica, kind, ranges))
+        )
+        while turns and (rest := pieces.rest()):
+            replica = turns.popleft()
+            for asked in rest:
+                left = deadline_seconds - time.monotonic()
+                if left <= 0:
+                    pieces.fail(asked, "TAIL_UNAVAILABLE")
+                    turns.clear()
+                    break
+                patience = left
+                if turns and left > _LEAST_SECONDS:
+                    patience = min(_MOST_PATIENCE_SECONDS, left * _PATIENCE_SHARE)
+                try:
+                    part = await self._read_replica(
+                        replica, kind, asked, columns, predicate, deadline_seconds, patience
+                    )
+                except _Silent:
+                    self._silent[replica] = time.monotonic()
+                    pieces.fail(asked, "TAIL_UNAVAILABLE")
+                    turns.append(replica)
+                    break
+                if isinstance(part, str):
+                    pieces.fail(asked, part)
+                    continue
+                self._silent.pop(replica, None)
+                pieces.take(asked, part.frame, part.coverage)
+        return pieces
+
+    def _avoided(self, replica: int) -> bool:
+        return time.monotonic() - self._silent.get(replica, -_AVOIDED_SECONDS) < _AVOIDED_SECONDS
+
+    def _behind(self, replica: int, kind: RecordKind, ranges: Sequence[Range]) -> bool:
+        """Whether it said just now that it does not have all of these."""
+        asked_at, stood = self._stood.get((replica, kind), (0.0, {}))
+        return time.monotonic() - asked_at < _STANDS_SECONDS and any(
+            one.next is not None and stood.get(one.where, one.next) < one.next for one in ranges
+        )
 
     async def _read_replica(
         self,
@@ -99,8 +157,14 @@ class TailReplicas:
         columns: Sequence[str],
         predicate: Predicate,
         deadline_seconds: float,
+        patience_seconds: float,
     ) -> _Part | str:
-        """A restart in the middle is answered by one more try; anything else is for a peer or for Kafka."""
+        """A restart in the middle, or too many reads, are answered by one more try; anything else is for a peer
+        or for Kafka.
+
+        Raises:
+            _Silent: for so long nothing came.
+        """
         request = tail_pb2.ReadRangesRequest(
             table=kind.value,
             ranges=[
@@ -121,10 +185,16 @@ class TailReplicas:
             if timeout <= 0:
                 return reason
             try:
-                return await _whole(self._stubs[replica].ReadRanges(request, timeout=timeout))
+                return await _whole(
+                    self._stubs[replica].ReadRanges(request, timeout=timeout), patience_seconds
+                )
             except _Restarted:
                 reason = "TAIL_RESTARTED"
             except grpc.aio.AioRpcError as error:
+                if (pause_seconds := _pause(error)) is not None:
+                    reason = BUSY
+                    await asyncio.sleep(min(pause_seconds, max(0.0, deadline_seconds - time.monotonic())))
+                    continue
                 if error.code() is grpc.StatusCode.UNAVAILABLE and reason != "TAIL_RESTARTED":
                     # A connection that broke under this call may be a restart that is over already.
                     reason = "TAIL_UNAVAILABLE"
@@ -138,15 +208,27 @@ class TailReplicas:
         request = tail_pb2.GetWatermarksRequest(table=kind.value)
         timeout = max(0.001, deadline_seconds - time.monotonic())
         answers = await asyncio.gather(
-            *(stub.GetWatermarks(request, timeout=timeout) for stub in self._stubs), return_exceptions=True
+            *(
+                stub.GetWatermarks(
+                    request, timeout=min(timeout, _GLANCE_SECONDS) if self._avoided(replica) else timeout
+                )
+                for replica, stub in enumerate(self._stubs)
+            ),
+            return_exceptions=True,
         )
         asked = {one.where for one in partitions}
         found: dict[StreamPartition, Coverage] = {}
-        for answer in answers:
+        for replica, answer in enumerate(answers):
             if isinstance(answer, grpc.aio.AioRpcError):
+                if answer.code() is grpc.StatusCode.DEADLINE_EXCEEDED and timeout > _GLANCE_SECONDS:
+                    self._silent[replica] = time.monotonic()
                 continue
             if isinstance(answer, BaseException):
                 raise answer
+            self._stood[replica, kind] = (
+                time.monotonic(),
+                {StreamPartition(mark.stream_id, mark.partition): mark.hi for mark in answer.partitions},
+            )
             for mark in answer.partitions:
                 where = StreamPartition(mark.stream_id, mark.partition)
                 best = found.get(where)
@@ -171,13 +253,31 @@ def _standing(part: Coverage) -> tuple[int, bool, int]:
     return part.hi, not part.stopped, part.end_as_of_us
 
 
+def _pause(error: grpc.aio.AioRpcError) -> float | None:
+    """How soon to ask again one that reads for too many already; None: that is not what it said."""
+    said = rpc_error(error)
+    if said is not None and said.retry_after_ms:
+        return min(said.retry_after_ms / 1000, _MOST_PAUSE_SECONDS)
+    return _MOST_PAUSE_SECONDS if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+
+
 async def _whole(
     call: grpc.aio.UnaryStreamCall[tail_pb2.ReadRangesRequest, tail_pb2.ReadRangesResponse],
+    patience_seconds: float,
 ) -> _Part:
+    """`patience_seconds`: at most between two messages."""
     header: tail_pb2.ReadHeader | None = None
     trailer: tail_pb2.ReadTrailer | None = None
     frames: list[bytes] = []
-    async for message in call:
+    while True:
+        try:
+            async with asyncio.timeout(patience_seconds):
+                message = await call.read()
+        except TimeoutError:
+            call.cancel()
+            raise _Silent from None
+        if not isinstance(message, tail_pb2.ReadRangesResponse):  # the end
+            break
         which = message.WhichOneof("part")
         if which == "header":
             header = message.header
