@@ -24,10 +24,10 @@ from seamark.local.engines import CatalogServer, KafkaNode
 from seamark.local.engines.ports import LOOPBACK
 from seamark_oracle import judge
 
-BUDGET_ROWS = 300
-"""Offsets of a partition that the gateways read straight from Kafka."""
+BUDGET_ROWS = 600
+"""Offsets of all partitions together that the gateways read straight from Kafka for one answer."""
 UNDER, OVER = 150, 8 * BUDGET_ROWS
-"""Trades that no partition has more of than the budget, and that each has more of."""
+"""Trades that together are less than the budget, and that each partition has more of."""
 FOREVER = 1_000_000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -11,8 +12,11 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.market.order import total_order
 from seamark.market.predicate import Comparison, Predicate, filter_of
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.level import Level
+from seamark.query_gateway.log_fill import LogBudget, LogFill
 from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
+from seamark.query_gateway.seam import Hole
 from unit.query_gateway.lake import KIND
 from unit.query_gateway.tables import Tables
 from unit.query_gateway.world import COLUMNS, NOW_US, crossing
@@ -107,3 +111,86 @@ def test_kafka_that_takes_too_long_leaves_the_range_missing(world):
     world.log.hold.set()
     assert [(gone.where, gone.first) for gone in opened.header.missing] == [(P0, 10)]
     assert opened.end == {P0: 10, P1: 20}
+
+
+def test_a_read_that_nobody_waits_for_is_stopped(world):
+    world.tail.down = {0, 1}
+    world.log.hold = threading.Event()
+
+    async def ask():
+        jobs = [
+            asyncio.create_task(world.opener.open(KIND, Predicate(), COLUMNS, Want(), world.call()))
+            for _ in range(2)
+        ]
+        while not world.log.reads:
+            await asyncio.sleep(0.001)
+        for job in jobs:
+            job.cancel()
+            await asyncio.sleep(0.01)
+        [stopped] = world.log.cancelled
+        assert stopped.is_set()
+        world.log.hold.set()
+
+    world.run(ask())
+    world.judge(world.open())
+
+
+def test_a_read_under_way_serves_who_asks_for_less_of_it(world):
+    world.tail.down = {0, 1}
+    world.log.hold = threading.Event()
+    pin = world.pins.current(KIND)
+    holes = [Hole(P0, 10, end, "TAIL_UNAVAILABLE") for end in (20, 14)]
+
+    async def ask():
+        fill = LogFill(world.log, LogBudget())
+        jobs = []
+        for hole in holes:
+            by = time.monotonic() + 5
+            jobs.append(asyncio.create_task(fill.fill(pin, [hole], Predicate(), COLUMNS, by)))
+            while not world.log.reads:
+                await asyncio.sleep(0.001)
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        world.log.hold.set()
+        return await asyncio.gather(*jobs)
+
+    whole, part = world.run(ask())
+    assert world.log.reads == [(P0, 10, 20)]
+    assert [mark.next for mark in (*whole.marks, *part.marks)] == [20, 14]
+    [rows] = part.frames
+    assert max(rows["kafka_offset"]) < 14
+    assert max(whole.frames[0]["kafka_offset"]) >= 14
+
+
+def test_the_budget_is_for_all_partitions_together():
+    world = crossing(budget_rows=15)
+    try:
+        world.tail.down = {0, 1}
+        opened = world.open()
+        assert [(gone.where, gone.first, gone.next, gone.reason) for gone in opened.header.missing] == [
+            (P1, 10, 20, "OVER_BUDGET")
+        ]
+        assert opened.end == {P0: 20, P1: 10}
+    finally:
+        world.loop.close()
+
+
+def test_where_rows_are_of_no_use_the_log_is_not_read(world):
+    world.tail.down = {0, 1}
+    opened = world.run(
+        world.opener.open(KIND, Predicate(symbols=("",)), COLUMNS, Want(offsets_only=True), world.call())
+    )
+    assert (opened.end, opened.header.missing) == ({P0: 20, P1: 20}, ())
+    assert world.log.reads == []
+
+
+def test_from_aggressive_on_the_log_is_not_read(world):
+    pin = world.pins.current(KIND)
+
+    async def ask(level):
+        fill = LogFill(world.log, LogBudget(), lambda: level)
+        hole = Hole(P0, 10, 20, "TAIL_UNAVAILABLE")
+        return await fill.fill(pin, [hole], Predicate(), COLUMNS, time.monotonic() + 5)
+
+    assert world.run(ask(Level.GRACEFUL)).missing == []
+    assert [gone.reason for gone in world.run(ask(Level.AGGRESSIVE)).missing] == ["DEGRADED"]

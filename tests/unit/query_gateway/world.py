@@ -171,6 +171,8 @@ class Log:
     reads: list[tuple[StreamPartition, int, int]] = field(default_factory=list)
     hold: threading.Event | None = None
     """Set it to let reads go on."""
+    cancelled: list[threading.Event] = field(default_factory=list)
+    """What each read may look at."""
 
     def bounds(self, pin: Pin, where: StreamPartition) -> Bounds:
         self._check(where)
@@ -186,6 +188,7 @@ class Log:
     def read(self, pin: Pin, where: StreamPartition, end: int, cancelled: threading.Event) -> pl.DataFrame:
         self._check(where)
         first = start_of(pin, where)
+        self.cancelled.append(cancelled)
         self.reads.append((where, first, end))
         if self.hold is not None:
             assert self.hold.wait(20)
@@ -348,9 +351,9 @@ class World:
             assert frame.columns == list(COLUMNS)
 
 
-def crossing() -> World:
+def crossing(budget_rows: int = 1_000) -> World:
     """Two partitions: 20 records each, ten of them committed and pinned, all of them in the tail."""
-    made = World()
+    made = World(budget_rows=budget_rows)
     for partition in (0, 1):
         made.append(partition, 10, NOW_US - 60_000_000)
         made.append(partition, 10)

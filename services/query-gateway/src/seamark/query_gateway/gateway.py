@@ -181,7 +181,9 @@ class Gateway:
     async def watermark(self, kind: RecordKind, call: Call) -> Watermark:
         """H, and the E that a question asked now would get."""
         nothing = Predicate(symbols=("",))  # no symbol is empty: offsets without rows
-        opened = await self._opener.open(kind, nothing, needed_columns(kind, ()), Want(), call)
+        opened = await self._opener.open(
+            kind, nothing, needed_columns(kind, ()), Want(offsets_only=True), call
+        )
         return Watermark(opened.header, opened.freshness_ms)
 
 

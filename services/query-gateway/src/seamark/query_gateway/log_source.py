@@ -105,7 +105,7 @@ class KafkaLog:
         deadline = time.monotonic() + 30.0
         consumer = Consumer(self._config)
         try:
-            consumer.assign([KafkaTopicPartition(*topic, first)])
+            consumer.assign([_place(topic, first, point.leader_epoch)])
             while place.position < end:
                 if cancelled.is_set() or time.monotonic() > deadline:
                     raise LogUnavailable(f"reading [{first}, {end}) of {topic} was not done in time")
@@ -118,11 +118,20 @@ class KafkaLog:
             raise LogUnavailable(f"reading [{first}, {end}) of {topic}: {error}") from error
         finally:
             consumer.close()
+        # Made anew meanwhile, it may have given records of another life.
+        self._check_topic(pin, where)
         columns = row_schema(kind).names
         if not frames:
             return pl.DataFrame(row_schema(kind).empty_table())
         rows = with_stream(pl.concat(frames), where, topic.topic).select(columns)
         return rows.filter(pl.col("kafka_offset") < end)
+
+
+def _place(topic: TopicPartition, offset: int, leader_epoch: int) -> KafkaTopicPartition:
+    """With the epoch of the record below it, where that is known: Kafka says if another has its offset now."""
+    if leader_epoch < 0:
+        return KafkaTopicPartition(*topic, offset)
+    return KafkaTopicPartition(*topic, offset, leader_epoch=leader_epoch)
 
 
 def _good(messages: list[Message]) -> list[Message]:

@@ -78,6 +78,8 @@ class Want:
     max_staleness_ms: int | None = None
     ended: Ended | None = None
     """Streams that `end` does not name though it means them: `Opening` puts them in."""
+    offsets_only: bool = False
+    """Rows are of no use: where the tail does not say how far the log goes, Kafka is asked, and not read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +143,7 @@ class TableOpener:
         if want.end is None and any(one.next is not None for one in asked):
             asked, marks = await self._fixed(kind, asked, call)
         rows = await self._tails.read(kind, asked, columns, predicate, _tail_deadline(call))
-        if BUSY in rows.failed.values():
+        if BUSY in rows.failed.values() and not want.offsets_only:
             raise TooCostly("replicas of the tail read for too many already: ask again", BUSY_SECONDS)
         marks += rows.coverage.values()
         pinned, found = pin, holes(pin, asked, rows.coverage, rows.failed)
@@ -153,9 +155,11 @@ class TableOpener:
         if rows.frame is not None and len(rows.frame):
             between = below(end) & ~below(pin.watermark)
             frames.append(rows.frame if pin is pinned else rows.frame.filter(between))
-        filled = await self._fill.fill(
-            pin, found, predicate, columns, call.deadline_seconds - SAY_MARGIN_SECONDS
-        )
+        say_by = call.deadline_seconds - SAY_MARGIN_SECONDS
+        if want.offsets_only:
+            filled = await self._fill.ends(pin, found, say_by)
+        else:
+            filled = await self._fill.fill(pin, found, predicate, columns, say_by)
         if want.end is None:
             for mark in filled.marks:
                 end[mark.where] = max(end[mark.where], mark.next)
@@ -248,7 +252,7 @@ class TableOpener:
         offsets: dict[StreamPartition, int] = {}
         marks: Mapping[StreamPartition, Coverage] = {}
         try:
-            offsets = dict(zip(partitions, await asyncio.to_thread(ask), strict=True))
+            offsets = dict(zip(partitions, await self._fill.threads.run(ask), strict=True))
         except LogUnavailable:
             ranges = [Range(where, pin.topic_of(where), start_of(pin, where)) for where in partitions]
             marks = await self._tails.positions(RecordKind(pin.table), ranges, call.deadline_seconds)

@@ -40,7 +40,7 @@ class GatewaySettings(LakeSettings):
     )
     tail_replication: int = Field(1, ge=1, description="1 to the number of tail replicas, as they have it")
     log_budget_rows: int = Field(
-        2_000_000, ge=0, description="0 or more: offsets read straight from Kafka for one answer"
+        2_000_000, ge=0, description="0 or more: offsets of a table read straight from Kafka for one answer"
     )
     cache_bytes: int = Field(
         256 * 1024**2,
