@@ -82,6 +82,7 @@ def build(settings: GatewaySettings, catalog: Catalog) -> Composed:
             settings.trino_catalog,
             settings.catalog_namespace,
             direct,
+            settings.most_timeout_seconds,
         )
     key = settings.cursor_key.get_secret_value().encode()
     if not key:

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import uvloop
@@ -38,6 +39,9 @@ from seamark.telemetry.metrics import GatewayMetrics
 from seamark.telemetry.metrics import serve as serve_metrics
 
 logger = logging.getLogger(__name__)
+
+_WORK_THREADS = 8
+"""That plan, put in order and encode, beside those that wait for direct reads."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +74,8 @@ async def run(settings: GatewaySettings) -> None:
         stop.set()
         stopped.set()
 
+    # Direct reads, planning and encoding share these; what waits for Kafka or Trino has its own (`threads.py`).
+    loop.set_default_executor(ThreadPoolExecutor(settings.read_threads + _WORK_THREADS, "answer"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     metrics_registry = CollectorRegistry()

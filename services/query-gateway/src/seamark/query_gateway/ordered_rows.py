@@ -16,6 +16,7 @@ from seamark.query_gateway.merge import Position, behind, inside, ordered, stack
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryPlan, Window
+from seamark.query_gateway.threads import OwnThreads
 
 WINDOW_ROWS = 250_000
 """Rows of a window where all are wanted."""
@@ -46,6 +47,7 @@ async def ordered_frames(
     Raises:
         Cancelled: nobody waits any more.
         SnapshotGone: the snapshot's files are.
+        TooCostly: history has threads of its own, and too many wait for one.
         Unavailable: history cannot be read.
     """
     kind = table.kind
@@ -82,16 +84,21 @@ async def ordered_frames(
             frames = [frame.filter(after) for frame in frames]
         return ordered(frames, kind, columns, descending)
 
+    async def read_apart(window: Window) -> pl.DataFrame:
+        if plan is not None and isinstance(history, OwnThreads):
+            return await history.threads.run(lambda: read(window))
+        return await asyncio.to_thread(read, window)
+
     given = 0
     # The next window is read while this one is sent; no further, or memory would hold them all.
     ahead: asyncio.Task[pl.DataFrame] | None = None
     try:
         for number, window in enumerate(windows):
-            frame = await (ahead if ahead is not None else asyncio.to_thread(read, window))
+            frame = await (ahead if ahead is not None else read_apart(window))
             ahead = None
             enough = limit and given + len(frame) > limit
             if number + 1 < len(windows) and not enough:
-                ahead = asyncio.create_task(asyncio.to_thread(read, windows[number + 1]))
+                ahead = asyncio.create_task(read_apart(windows[number + 1]))
             if call.cancelled.is_set():
                 raise Cancelled("the query was cancelled")
             if len(frame):

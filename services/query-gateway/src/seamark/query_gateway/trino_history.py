@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
 import polars as pl
 import pyarrow as pa
 import trino
-from trino.exceptions import TrinoConnectionError, TrinoQueryError
+from trino.exceptions import HttpError, TrinoConnectionError, TrinoQueryError
 
 from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
@@ -25,9 +26,14 @@ from seamark.query_gateway.sources import (
     SnapshotGone,
     Window,
 )
+from seamark.query_gateway.threads import OwnThreads, Threads
 from seamark.query_gateway.trino_sql import select
 
 _FETCH_ROWS = 50_000
+_LOOK_SECONDS = 0.1
+"""Between two looks whether anybody still waits."""
+_THREADS, _WAITING = 8, 32
+"""Windows that Trino reads at the same time, and that wait for their turn."""
 _INSTANT = "%Y-%m-%d %H:%M:%S%.6f UTC"
 """How Trino writes an instant with microseconds in a session whose zone is UTC."""
 _GONE = ("ICEBERG_MISSING_METADATA", "ICEBERG_CANNOT_OPEN_SPLIT")
@@ -50,13 +56,28 @@ class _Plan:
         return self.planned.windows(target_rows)
 
 
-class TrinoHistory:
+class TrinoHistory(OwnThreads):
     """A `History` over a Trino cluster whose catalog is the same lake."""
 
     def __init__(
-        self, host: str, port: int, user: str, catalog: str, namespace: str, planner: History
+        self,
+        host: str,
+        port: int,
+        user: str,
+        catalog: str,
+        namespace: str,
+        planner: History,
+        longest_seconds: float = 300.0,
     ) -> None:
-        self._connect = {"host": host, "port": port, "user": user, "timezone": "UTC"}
+        """`longest_seconds`: after which Trino itself ends a query; no answer may wait longer."""
+        self.threads = Threads("Trino", _THREADS, _WAITING)
+        self._connect = {
+            "host": host,
+            "port": port,
+            "user": user,
+            "timezone": "UTC",
+            "session_properties": {"query_max_run_time": f"{longest_seconds:g}s"},
+        }
         self._tables: Mapping[RecordKind, str] = {
             kind: f'"{catalog}"."{namespace}"."{kind.value}"' for kind in RecordKind
         }
@@ -78,6 +99,16 @@ class TrinoHistory:
         fields = [schema.field(name) for name in plan.columns]
         connection = trino.dbapi.connect(**self._connect)  # type: ignore[no-untyped-call]
         cursor = connection.cursor()
+        over = threading.Event()
+
+        def watch() -> None:
+            """`execute` and `fetchmany` return no sooner than rows come."""
+            while not over.wait(_LOOK_SECONDS):
+                # Before Trino has named the query there is nothing to cancel: it is tried again.
+                if cancelled.is_set():
+                    _cancel(cursor)
+
+        threading.Thread(target=watch, name="trino-watch", daemon=True).start()
         try:
             cursor.execute(statement.sql, statement.parameters or None)
             while not cancelled.is_set():
@@ -91,14 +122,25 @@ class TrinoHistory:
                     ]
                 )
         except TrinoQueryError as error:
+            if cancelled.is_set():
+                return
             if error.error_name in _GONE:
                 raise SnapshotGone(f"Trino: {error.message}") from error
             raise CatalogUnavailable(f"Trino: {error.error_name}: {error.message}") from error
-        except (TrinoConnectionError, OSError) as error:
+        except (TrinoConnectionError, HttpError, OSError) as error:
+            if cancelled.is_set():
+                return
             raise CatalogUnavailable(f"Trino does not answer: {error}") from error
         finally:
-            cursor.cancel()  # nothing where it has ended; else Trino stops working for nobody
+            over.set()
+            _cancel(cursor)  # nothing where it has ended; else Trino stops working for nobody
             connection.close()
+
+
+def _cancel(cursor: trino.dbapi.Cursor) -> None:
+    # Where Trino cannot be told, its own limit of time ends the query.
+    with suppress(TrinoConnectionError, TrinoQueryError, HttpError, OSError):
+        cursor.cancel()  # type: ignore[no-untyped-call]
 
 
 def _column(field: pa.Field, values: Sequence[object]) -> pl.Series:

@@ -1,0 +1,101 @@
+"""A query that Trino works on without a row yet is ended there when nobody waits, over HTTP on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from seamark.market.predicate import Predicate
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.sources import HistoryEstimate, Window
+from seamark.query_gateway.trino_history import TrinoHistory
+
+
+class Pin:
+    table, snapshot_id = RecordKind.TRADES.value, 7
+
+
+class Planner:
+    estimate = HistoryEstimate(1, 1, 1)
+
+    def plan(self, pin, predicate, columns):
+        return self
+
+
+@pytest.fixture
+def coordinator():
+    """One that never has a row; `deleted` is set when it is told to stop."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, status, body=None):
+            data = b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(data)))
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def working(self):
+            host, port = self.server.server_address
+            query = f"http://{host}:{port}/v1/statement/executing/q/1"
+            self.answer(200, {"id": "q", "infoUri": query, "nextUri": query, "stats": {"state": "RUNNING"}})
+
+        def do_POST(self):  # noqa: N802
+            self.server.session.append(self.headers.get("X-Trino-Session", ""))
+            self.rfile.read(int(self.headers["content-length"]))
+            self.working()
+
+        def do_GET(self):  # noqa: N802
+            self.server.asked.set()
+            if self.server.deleted.wait(0.5):
+                error = {
+                    "errorName": "USER_CANCELED",
+                    "errorCode": 1,
+                    "errorType": "USER_ERROR",
+                    "message": "x",
+                }
+                self.answer(200, {"id": "q", "infoUri": "", "stats": {"state": "FAILED"}, "error": error})
+            else:
+                self.working()
+
+        def do_DELETE(self):  # noqa: N802
+            self.server.deleted.set()
+            self.answer(204)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.session, server.asked, server.deleted = [], threading.Event(), threading.Event()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_who_leaves_before_the_first_row_ends_the_query(coordinator):
+    host, port = coordinator.server_address
+    history = TrinoHistory(host, port, "test", "lake", "market", Planner(), longest_seconds=12)
+    plan = history.plan(Pin(), Predicate(), ("price",))
+    cancelled, frames = threading.Event(), []
+    reading = threading.Thread(
+        target=lambda: frames.extend(history.read(plan, Window(), None, cancelled)), daemon=True
+    )
+    reading.start()
+    assert coordinator.asked.wait(10)
+    assert not coordinator.deleted.is_set()
+    began = time.monotonic()
+    cancelled.set()
+    reading.join(10)
+    assert not reading.is_alive()
+    assert time.monotonic() - began < 3
+    assert coordinator.deleted.is_set()
+    assert frames == []
+    assert any("query_max_run_time=12s" in session for session in coordinator.session)
