@@ -129,7 +129,7 @@ def test_a_replica_that_has_stood_still_is_not_fresh(world):
         one.append_us = NOW_US - 30 * SECOND
     opened = world.open()
     assert (opened.end, opened.freshness_ms) == ({P0: 20, P1: 20}, 30_000)
-    with pytest.raises(Stale, match="max_staleness was 2000 ms, the answer would be 30000 ms old"):
+    with pytest.raises(Stale, match="the answer would be 30000 ms old"):
         world.open(Want(max_staleness_ms=2_000))
 
 
