@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import groupby
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.finality import Event
+from seamark.query_gateway.finality_index import FinalityIndex
 from seamark.query_gateway.question import AsKnownAt, AtCursor, AtSnapshot, BarsQuestion, Latest
+from seamark.query_gateway.running import Call
 from unit.query_gateway.rows import instant
 from unit.query_gateway.settling import by_definition, steps_of
 from unit.query_gateway.tables import NOW_US, Tables
@@ -310,6 +313,45 @@ def test_events_that_were_missing_are_folded_when_they_come(market):
     market.tables.now_us += SECOND
     market.say("PROGRESS", "b", venue_us=NOW_US + 4 * SECOND)
     assert states(market.bars()[1]) == ["final"]
+
+
+def test_a_market_that_no_leg_speaks_of_is_not_kept(market):
+    settled_market(market)
+    index = FinalityIndex(market.tables.opening)
+
+    async def read(name, number):
+        asked = BarsQuestion("binance", name, "AAA", NOW_US, NOW_US + SECOND, "1s")
+        return await index.read(asked, "", Call(str(number), "test", "c"))
+
+    for number in range(20):
+        market.tables.run(read(f"invented{number}", number))
+    assert len(index) == 0
+    frontier, _ = market.tables.run(read("spot", 0))
+    assert frontier is not None
+    assert len(index) == 1
+
+
+def test_those_who_ask_together_have_one_reading_of_all_that_they_need(market):
+    """Of different times and symbols, with one vector."""
+    expected = settled_market(market)
+    reads = []
+    market.tables.meanwhile = reads.append
+
+    async def many():
+        call = Call("q", "test", "c")
+        asked = [
+            BarsQuestion("binance", "spot", "AAA", NOW_US - back * SECOND, NOW_US + 20 * SECOND, "1s")
+            for back in range(10)
+        ]
+        answers = await asyncio.gather(*(market.tables.gateway.bars(one, call) for one in asked))
+        return [
+            [state async for batch in answer.batches for state in batch["state"].to_pylist()]
+            for answer in answers
+        ]
+
+    assert market.tables.run(many()) == [expected] * 10
+    assert reads.count(TRADES) == 10
+    assert reads.count(EVENTS) <= 3
 
 
 def test_bars_of_an_earlier_time_look_at_earlier_events(market):

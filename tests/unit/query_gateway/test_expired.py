@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from seamark.lake import excluded
+from seamark.lake.checkpoint import EXCLUDED, EXCLUDED_FILE, ExcludedRange, StreamPartition
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import Invalid, Unavailable
@@ -77,6 +79,20 @@ class Forgotten(dict):
 
     def __contains__(self, key):
         return False
+
+
+def test_snapshots_whose_ranges_are_in_a_file_can_be_asked_for(tables):
+    """The file is in the store that the pins read with."""
+    lake, where = tables.lakes[TRADES], StreamPartition(1, 0)
+    states = tables.lakes[RecordKind.TRADES].states
+    lost = tuple(ExcludedRange(where, 2 * at, 2 * at + 1, "LOST", 1) for at in range(1_000))
+    text = excluded.with_more("", lost, 1, lake.view.uuid, states)
+    assert text.startswith(EXCLUDED_FILE)
+    lake.table.properties[EXCLUDED] = text
+    tables.commit(TRADES)
+    tables.pin()
+    newest = tables.run(tables.gateway.snapshots(TRADES))[0]
+    assert (newest.snapshot_id, newest.pinnable, newest.reason) == (lake.head, True, "")
 
 
 def test_a_join_of_one_tables_snapshot_is_refused(tables):

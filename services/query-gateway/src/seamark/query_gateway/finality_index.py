@@ -137,6 +137,10 @@ class FinalityIndex:
         self._markets: dict[MarketName, _Market] = {}
         """Those with legs, the one that was asked for last at the end, and those that are being read."""
 
+    def __len__(self) -> int:
+        """Markets that are kept or being read."""
+        return len(self._markets)
+
     async def read(self, question: BarsQuestion, named: str, call: Call) -> tuple[Settled | None, Opened]:
         """What the legs of the symbol have said, and the table of events as it was read. None: nothing is known;
         where reading takes more than a share of the call's time, the table is named as missing.
