@@ -7,6 +7,7 @@ import threading
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from trino import dbapi
 
 from integration.test_direct import ALL, NOON_US, TRADES, LakeTable, plain
 from seamark.lake.checkpoint import StreamPartition
@@ -57,3 +58,27 @@ def test_both_engines_give_the_same_rows(trino, lake, predicate, window, below):
     expected = rows_of(direct, pin, predicate, window, below)
     assert_frame_equal(rows_of(history, pin, predicate, window, below), expected)
     direct.close()
+
+
+def test_who_leaves_ends_the_query_at_trino(trino, lake):
+    table = LakeTable(lake)
+    table.append(200)
+    direct = DirectReader(cache_bytes=1 << 26, threads=2)
+    host, port = trino.address
+    history = TrinoHistory(host, port, "leaver", "lake", lake.namespace, direct, longest_seconds=45)
+    plan = history.plan(table.pin(), Predicate(), ALL)
+    cancelled = threading.Event()
+    cancelled.set()
+    frames = [*history.read(plan, ALL_TIME, None, cancelled)]
+    direct.close()
+    assert sum(map(len, frames)) in (0, 200)
+    connection = dbapi.connect(host=host, port=port, user="asker")
+    cursor = connection.cursor()
+    for _ in range(100):
+        cursor.execute("SELECT state FROM system.runtime.queries WHERE \"user\" = 'leaver'")
+        states = [state for (state,) in cursor.fetchall()]
+        if states and set(states) <= {"FAILED", "FINISHED"}:
+            break
+    connection.close()
+    assert states
+    assert set(states) <= {"FAILED", "FINISHED"}

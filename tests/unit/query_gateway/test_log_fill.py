@@ -12,6 +12,7 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.market.order import total_order
 from seamark.market.predicate import Comparison, Predicate, filter_of
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.level import Level
 from seamark.query_gateway.log_fill import LogBudget, LogFill
 from seamark.query_gateway.reading import Want
@@ -194,3 +195,18 @@ def test_from_aggressive_on_the_log_is_not_read(world):
 
     assert world.run(ask(Level.GRACEFUL)).missing == []
     assert [gone.reason for gone in world.run(ask(Level.AGGRESSIVE)).missing] == ["DEGRADED"]
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(100.0, 20.0), (10.0, 2.0), (2.0, 0.5), (0.8, 0.4)])
+def test_the_tail_leaves_kafka_its_share_of_the_time(world, seconds, kept):
+    call = world.call(seconds)
+    world.run(world.opener.open(KIND, Predicate(), COLUMNS, Want(), call))
+    assert call.deadline_seconds - world.tail.waited_until == pytest.approx(kept, abs=0.1)
+
+
+def test_where_the_tail_reads_for_too_many_kafka_is_spared(world):
+    world.tail.down, world.tail.down_because = {0}, "TAIL_BUSY"
+    with pytest.raises(TooCostly, match="ask again") as refused:
+        world.open()
+    assert refused.value.retry_after_seconds == 1
+    assert world.log.reads == []

@@ -94,6 +94,9 @@ class Tail:
     lo: dict[int, int] = field(default_factory=dict)
     hi: dict[int, int] = field(default_factory=dict)
     down: set[int] = field(default_factory=set)
+    down_because: str = "TAIL_UNAVAILABLE"
+    waited_until: float = 0.0
+    """Deadline of the last read."""
     """Partitions that it does not answer for."""
     comes: dict[int, int] = field(default_factory=dict)
     """How far it comes while somebody waits."""
@@ -138,6 +141,7 @@ class Tail:
         deadline_seconds: float,
     ) -> TailRows:
         self.asked.append(list(ranges))
+        self.waited_until = deadline_seconds
         for one in ranges:
             partition = one.where.partition
             if one.next is not None and one.next > self.hi.get(partition, 0):
@@ -149,7 +153,7 @@ class Tail:
         if frames:
             frame = _matching(pl.concat(frames), predicate).select(columns)
         failed = {
-            where: "TAIL_UNAVAILABLE" if where.partition in self.down else "TAIL_UNASSIGNED"
+            where: self.down_because if where.partition in self.down else "TAIL_UNASSIGNED"
             for where in found.keys() - coverage.keys()
         }
         self.meanwhile()

@@ -18,6 +18,7 @@ from seamark.query_gateway.cursor import Cursor, CursorCodec, CursorTooLong, Tab
 from seamark.query_gateway.ended_streams import knows_ended, with_ended, without_ended
 from seamark.query_gateway.errors import Invalid, TooCostly, Unavailable
 from seamark.query_gateway.header import AnswerHeader, Estimate, Gap
+from seamark.query_gateway.level import Level
 from seamark.query_gateway.merge import Position
 from seamark.query_gateway.ordered_rows import ordered_frames
 from seamark.query_gateway.pin import Pin
@@ -72,8 +73,11 @@ class Opening:
         codec: CursorCodec,
         limits: Limits,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        level: Callable[[], Level] = lambda: Level.NORMAL,
     ) -> None:
+        """`level`: how degraded the whole is, as headers say."""
         self.pins = pins
+        self._level = level
         self.codec = codec
         self._opener = opener
         self._histories = histories
@@ -268,7 +272,7 @@ class Opening:
             tables=tuple(table.header for table in _tables(opened, gaps)),
             freshness_ms=max(one.table.freshness_ms for one in opened),
             gaps=gaps.gaps,
-            level="NORMAL",
+            level=self._level().name,
             clock=clock,
             engine=engine,
             estimate=Estimate(rows, read_bytes, files, engine, cost),

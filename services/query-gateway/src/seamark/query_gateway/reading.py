@@ -21,6 +21,7 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway.cursor import Ended
 from seamark.query_gateway.errors import Stale, TooCostly, Unavailable
 from seamark.query_gateway.header import Missing, TableHeader
+from seamark.query_gateway.level import Level
 from seamark.query_gateway.log_fill import LogBudget, LogFill
 from seamark.query_gateway.merge import below
 from seamark.query_gateway.pin import Pin, pin_snapshot
@@ -109,11 +110,13 @@ class TableOpener:
         log: LogSource,
         budget: LogBudget,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        level: Callable[[], Level] = lambda: Level.NORMAL,
     ) -> None:
+        """`level`: how degraded the whole is, for `LogFill`."""
         self._pins = pins
         self._tails = tails
         self._log = log
-        self._fill = LogFill(log, budget)
+        self._fill = LogFill(log, budget, level)
         self._now_us = now_us
         self.seen = SeenEnds()
         """How far the log was, by the answers so far."""
