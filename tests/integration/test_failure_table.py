@@ -49,12 +49,12 @@ class Stand:
     def gateway_of(self, name: str, tail_addresses: Sequence[str], **settings: Any) -> GatewayProcess:
         """Its way to the catalog leads through the proxy; that of tail and writer does not."""
         between = self.proxy.properties
-        given = {
+        given: dict[str, Any] = {
             "catalog_uri": between["uri"],
             "catalog_oauth2_uri": between["oauth2-server-uri"],
             "log_budget_rows": BUDGET_ROWS,
         }
-        return GatewayProcess(self.market, self.folder / name, list(tail_addresses), **given | settings)
+        return GatewayProcess(self.market, self.folder / name, tail_addresses, **(given | settings))
 
     def close(self) -> None:
         self.gateway.__exit__()

@@ -5,31 +5,32 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from seamark.market.predicate import Predicate
-from seamark.market.schema import RecordKind
-from seamark.query_gateway.sources import HistoryEstimate, Window
+from seamark.query_gateway.pin import pin_snapshot
+from seamark.query_gateway.sources import Window
 from seamark.query_gateway.trino_history import TrinoHistory
+from twins.gateway_sources import MemoryHistory
+from unit.query_gateway.lake import KIND, Lake
 
 
-class Pin:
-    table, snapshot_id = RecordKind.TRADES.value, 7
+@dataclass
+class Coordinator:
+    """One that never has a row."""
 
-
-class Planner:
-    estimate = HistoryEstimate(1, 1, 1)
-
-    def plan(self, pin, predicate, columns):
-        return self
+    port: int
+    sessions: list[str] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
+    deleted: threading.Event = field(default_factory=threading.Event)
+    """It was told to stop."""
 
 
 @pytest.fixture
 def coordinator():
-    """One that never has a row; `deleted` is set when it is told to stop."""
-
     class Handler(BaseHTTPRequestHandler):
         def answer(self, status, body=None):
             data = b"" if body is None else json.dumps(body).encode()
@@ -40,18 +41,17 @@ def coordinator():
             self.wfile.write(data)
 
         def working(self):
-            host, port = self.server.server_address
-            query = f"http://{host}:{port}/v1/statement/executing/q/1"
+            query = f"http://127.0.0.1:{told.port}/v1/statement/executing/q/1"
             self.answer(200, {"id": "q", "infoUri": query, "nextUri": query, "stats": {"state": "RUNNING"}})
 
         def do_POST(self):  # noqa: N802
-            self.server.session.append(self.headers.get("X-Trino-Session", ""))
+            told.sessions.append(self.headers.get("X-Trino-Session", ""))
             self.rfile.read(int(self.headers["content-length"]))
             self.working()
 
         def do_GET(self):  # noqa: N802
-            self.server.asked.set()
-            if self.server.deleted.wait(0.5):
+            told.asked.set()
+            if told.deleted.wait(0.5):
                 error = {
                     "errorName": "USER_CANCELED",
                     "errorCode": 1,
@@ -63,7 +63,7 @@ def coordinator():
                 self.working()
 
         def do_DELETE(self):  # noqa: N802
-            self.server.deleted.set()
+            told.deleted.set()
             self.answer(204)
 
         def log_message(self, *_):
@@ -71,19 +71,24 @@ def coordinator():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.session, server.asked, server.deleted = [], threading.Event(), threading.Event()
+    told = Coordinator(server.server_port)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield server
+    yield told
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 def test_who_leaves_before_the_first_row_ends_the_query(coordinator):
-    host, port = coordinator.server_address
-    history = TrinoHistory(host, port, "test", "lake", "market", Planner(), longest_seconds=12)
-    plan = history.plan(Pin(), Predicate(), ("price",))
+    lake = Lake()
+    snapshot = lake.commit(1, 1)
+    pin = pin_snapshot(KIND.value, lake.view, snapshot)
+    planner = MemoryHistory({KIND: lake.table})
+    history = TrinoHistory(
+        "127.0.0.1", coordinator.port, "test", "lake", "market", planner, longest_seconds=12
+    )
+    plan = history.plan(pin, Predicate(), ("price",))
     cancelled, frames = threading.Event(), []
     reading = threading.Thread(
         target=lambda: frames.extend(history.read(plan, Window(), None, cancelled)), daemon=True
@@ -98,4 +103,4 @@ def test_who_leaves_before_the_first_row_ends_the_query(coordinator):
     assert time.monotonic() - began < 3
     assert coordinator.deleted.is_set()
     assert frames == []
-    assert any("query_max_run_time=12s" in session for session in coordinator.session)
+    assert any("query_max_run_time=12s" in session for session in coordinator.sessions)
