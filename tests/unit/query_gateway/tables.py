@@ -58,7 +58,8 @@ class Plan:
 
     @property
     def estimate(self) -> HistoryEstimate:
-        return HistoryEstimate(len(self.frame), 0, int(len(self.frame) > 0))
+        rows = len(_matching(self.frame, self.predicate))
+        return HistoryEstimate(rows, 0, int(len(self.frame) > 0))
 
     def windows(self, target_rows: int) -> Sequence[Window]:
         """Cut where there are rows, so that cuts are met."""
@@ -70,7 +71,7 @@ class Plan:
 class Tables:
     """The answering core over tables in memory."""
 
-    def __init__(self, partitions: int = 2) -> None:
+    def __init__(self, partitions: int = 2, limits: Limits | None = None) -> None:
         self.lakes = {
             kind: Lake(partitions, 0, kind, market_topic("crypto", kind, "binance")) for kind in RecordKind
         }
@@ -89,7 +90,9 @@ class Tables:
         self.opener = TableOpener(self.pins, Tails(self), self.log, LogBudget(), lambda: self.now_us)
         codec = CursorCodec(b"a secret of sixteen")
         histories = {Engine.DIRECT: Lakes(self)}
-        self.opening = Opening(self.pins, self.opener, histories, codec, Limits(), lambda: self.now_us)
+        self.opening = Opening(
+            self.pins, self.opener, histories, codec, limits or Limits(), lambda: self.now_us
+        )
         self.gateway = Gateway(self.opening, self.opener)
         self.pin()
 

@@ -13,7 +13,8 @@ from seamark.market.predicate import Clock
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.answer import batches_of
 from seamark.query_gateway.as_of import AS_OF_SCHEMA, _joined
-from seamark.query_gateway.errors import Invalid
+from seamark.query_gateway.errors import Invalid, TooCostly
+from seamark.query_gateway.opening import Limits
 from seamark.query_gateway.question import AsOfQuestion, AtCursor, Latest, MinOffsets
 from unit.query_gateway.rows import rows_of
 from unit.query_gateway.tables import NOW_US, Tables
@@ -261,3 +262,24 @@ def test_trades_without_any_quote_are_given_without(tables):
     happen(tables, TRADES, 5)
     assert joined(tables, 0, 10)[1] == [(5, None)]
     assert joined(tables, 20, 30)[1] == []
+
+
+def test_only_what_still_lacks_a_quote_is_looked_for_further_back():
+    tables = Tables(limits=Limits(join_rows=30))
+    try:
+        start = 2 * DAY_US
+        happen(tables, QUOTES, *range(50))  # of a day and more ago
+        happen(tables, QUOTES, *(start - 2 * HOUR_US + at for at in range(40)))
+        happen(tables, QUOTES, start - 1)
+        happen(tables, QUOTES, start - 3 * HOUR_US, symbol="BBB")
+        happen(tables, TRADES, start)
+        happen(tables, TRADES, start, symbol="BBB")
+        tables.commit(QUOTES)
+        tables.pin()
+        _, rows = joined(tables, start, start + 1)
+        assert rows == [(start, start - 1), (start, start - 3 * HOUR_US)]
+        happen(tables, TRADES, start + HOUR_US)
+        with pytest.raises(TooCostly, match=r"up to 41 quotes would be read .* at most 30: .* tolerance_us"):
+            joined(tables, start + HOUR_US, start + HOUR_US + 1)
+    finally:
+        tables.runner.close()

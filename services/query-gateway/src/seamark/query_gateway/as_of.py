@@ -30,6 +30,7 @@ _TRADE = (
     "side",
 )
 _QUOTE = ("bid_price", "bid_quantity", "ask_price", "ask_quantity")
+_PLACE = "__place"
 LOOKBACK_US = (60_000_000, 3_600_000_000, MOST_QUOTE_AGE_US)
 """How far before the first trade quotes are looked for, step by step, while some trade has none."""
 
@@ -87,23 +88,36 @@ async def answer_as_of(
 async def _with_quotes(
     opening: Opening, question: AsOfQuestion, trades: pl.DataFrame, want: Want, call: Call
 ) -> tuple[Opened, pl.DataFrame | None]:
-    """The quotes' table as opened last, and the join; E is that of the first opening."""
+    """The quotes' table as opened last, and the join; E is that of the first opening.
+
+    Quotes are looked for further back only of symbols of which some trade has none yet.
+
+    Raises:
+        TooCostly: that would be more quotes than a join may read.
+    """
     clock = question.clock.value
     columns = needed_columns(RecordKind.QUOTES, (*_KEY, *_QUOTE, clock, "timestamp_source"))
     steps = (question.tolerance_us,) if question.tolerance_us else LOOKBACK_US
+    symbols, waiting = question.symbols, trades.with_row_index(_PLACE)
+    done: list[pl.DataFrame] = []
     for lookback_us in steps:
-        predicate = Predicate(
-            question.symbols, question.clock, max(0, question.from_us - lookback_us), question.to_us
-        )
-        opened, quotes = await opening.read(
-            RecordKind.QUOTES, _known(predicate, want), columns, want, call, collect
-        )
+        from_us = max(0, question.from_us - lookback_us)
+        predicate = _known(Predicate(symbols, question.clock, from_us, question.to_us), want)
+        await opening.check_join(RecordKind.QUOTES, predicate, columns)
+        opened, quotes = await opening.read(RecordKind.QUOTES, predicate, columns, want, call, collect)
         if want.end is None:
             want = Want(end=opened.table.end, known_at_us=want.known_at_us)
-        joined = _joined(question, trades, quotes)
-        if joined is None or not joined["quote_time"].has_nulls():
+        joined = _joined(question, waiting, quotes)
+        if joined is None:
             break
-    return opened, joined
+        lacking = joined["quote_time"].is_null()
+        if lookback_us == steps[-1] or not lacking.any():
+            done.append(joined)
+            break
+        done.append(joined.filter(~lacking))
+        waiting = waiting.join(joined.filter(lacking).select(_PLACE), on=_PLACE, how="semi")
+        symbols = tuple(sorted(waiting["symbol"].cast(pl.String).unique()))
+    return opened, pl.concat(done, how="diagonal_relaxed").sort(_PLACE).drop(_PLACE) if done else None
 
 
 def _known(predicate: Predicate, want: Want) -> Predicate:

@@ -88,9 +88,8 @@ def build(settings: GatewaySettings, catalog: Catalog) -> Composed:
     if not key:
         logger.warning("cursors end with this process: SEAMARK_CURSOR_KEY is not set")
         key = secrets.token_bytes(32)
-    opening = Opening(
-        pins, opener, histories, CursorCodec(key), Limits(settings.direct_budget_bytes, settings.scan_rows)
-    )
+    limits = Limits(settings.direct_budget_bytes, settings.scan_rows, settings.join_rows)
+    opening = Opening(pins, opener, histories, CursorCodec(key), limits)
     symbols = KnownSymbols(lambda call: answer_instruments(opening, (), Latest(), call))
     gateway = Gateway(opening, opener, GapLedger(opening), symbols)
     return Composed(gateway, pins, tails, direct, cluster)

@@ -39,6 +39,8 @@ class Limits:
     """Compressed bytes above which Trino reads, where there is one."""
     rows: int = 0
     """Rows that history may have to be read for one answer (upper bound of the estimate)."""
+    join_rows: int = 0
+    """Rows of one side that may have to be read for a join, by the same estimate: it is made in memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,6 +190,18 @@ class Opening:
         return _estimate(
             HistoryEstimate(history.rows + waiting, history.bytes, history.files), history.engine
         )
+
+    async def check_join(self, kind: RecordKind, predicate: Predicate, columns: Sequence[str]) -> None:
+        """Raises TooCostly: reading this for a join would be too much."""
+        limit = self._limits.join_rows
+        if not limit:
+            return
+        estimate = await self.estimate(self.pins.current(kind), predicate, columns, None)
+        if estimate.rows > limit:
+            raise TooCostly(
+                f"up to {estimate.rows:,} {kind.value} would be read for the join, must be at most {limit:,}: ask "
+                f"for a shorter time, fewer symbols, or say with tolerance_us how old a quote may be"
+            )
 
     async def _plan(
         self, pin: Pin, predicate: Predicate, columns: Sequence[str], wanted: Engine | None
