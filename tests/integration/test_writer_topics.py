@@ -158,7 +158,7 @@ def test_a_log_that_begins_behind_the_checkpoint_stops_the_writer_or_is_recorded
     assert market.judge().in_iceberg == feed.distinct - 25
 
 
-def test_a_log_truncated_while_it_is_read_stops_the_writer(market: Market) -> None:
+def test_a_log_whose_beginning_passes_a_writer_that_reads_it_stops_the_writer(market: Market) -> None:
     feed = Feed(market)
     writer = market.start_reading()
     feed.send(300)
@@ -212,6 +212,51 @@ def test_a_log_that_lost_its_end_stops_the_writer_and_is_adopted_as_a_new_stream
     rows = market.table().scan().to_arrow().select(["symbol", "id_epoch", "source_sequence"])
     assert rows.num_rows == feed.distinct == len({tuple(row.values()) for row in rows.to_pylist()})
     assert market.checkpoints()[0].counters.duplicate >= 40
+
+
+def test_a_log_truncated_and_grown_past_the_checkpoint_stops_the_writer_until_it_is_adopted(
+    market: Market, kafka: KafkaNode
+) -> None:
+    feed = Feed(market)
+    writer = market.start_reading()
+    feed.send(200)
+    symbol = symbol_of(market, feed, 0)
+    (segment,) = (kafka.directory / "data" / f"{market.topic}-0").glob("*.log")
+    kept, kept_bytes = market.ends()[0], segment.stat().st_size
+    feed.send(400)
+    market.drain(writer)
+    closed = market.checkpoints()
+    reached = closed[0].next
+    assert kept < reached
+    kafka.kill()
+    try:
+        with segment.open("r+b") as file:
+            file.truncate(kept_bytes)
+    finally:
+        kafka.start()
+    feed.reconnect()
+    for _ in range(2 * (reached - kept)):
+        feed.raw(feed.trade(symbol), symbol)
+    feed.flush()
+    assert market.ends()[0] == kept + 2 * (reached - kept)
+    feed.send(100)
+
+    said = refused(writer)  # it stood at H while the leader changed
+    assert f"{market.topic}-0" in said and "start again; the start says which" in said
+    said = refused(market.start())  # H is in the log, below it are other records
+    assert f"{market.topic}-0: H was {reached}, the record below it has leader epoch" in said
+    assert f"the log was truncated. Way on: adopt {market.topic} --succeeds 1" in said
+    assert market.checkpoints() == closed
+    adopted = market.command("adopt", market.topic, "--succeeds", "1")
+    assert adopted.exit_code == 0, adopted.log()
+    market.drain(market.start_reading())
+    # All of the log is read once more: that what was cut off is still in the table, and what came
+    # in its place as well, is one row for each trade that was sent.
+    figures = market.judge(feed.distinct)
+    assert figures.unproven == sum(point.next for point in closed.values())
+    rows = market.table().scan().to_arrow().select(["symbol", "id_epoch", "source_sequence"])
+    assert rows.num_rows == feed.distinct == len({tuple(row.values()) for row in rows.to_pylist()})
+    assert market.checkpoints()[0].counters.duplicate == kept
 
 
 # Records that are not what they should be

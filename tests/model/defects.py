@@ -355,7 +355,7 @@ def _(stack):
     _replace(stack, writer_module, "expirable", expirable)
 
 
-@defect("reading begins at H without its leader epoch: a truncation is read over")
+@defect("reading begins at H without its leader epoch: a truncation while it is read is read over")
 def _(stack):
     def assign(real):
         def epochless(self, wanted):
@@ -364,6 +364,20 @@ def _(stack):
         return epochless
 
     _replace(stack, TableWriter, "assign", assign)
+
+
+@defect("the leader epoch at H-1 is not compared: a truncation before the start is read over")
+def _(stack):
+    def logs(real):
+        def unread(cluster, points):
+            return {
+                topic: replace(found, epoch=points[topic].leader_epoch)
+                for topic, found in real(cluster, points).items()
+            }
+
+        return unread
+
+    _replace(stack, writer_module, "find_logs", logs)
 
 
 @defect("a lost state file is an empty state")

@@ -48,6 +48,7 @@ class Actor:
     batch: Batch | None = None
     attempt: Attempt | None = None
     epochs: dict[TopicPartition, int] = field(default_factory=dict)
+    """Leader epoch of the record below each position, as its client knows it."""
 
 
 class WriterMachine(RuleBasedStateMachine):
@@ -213,7 +214,7 @@ class WriterMachine(RuleBasedStateMachine):
             for where in actor.writer.assigned:
                 position = actor.writer.position(where)
                 first = max(self.log.bounds(where).start, position - replay)
-                run = self.log.read(where, first, most + replay, actor.epochs[where])
+                run = self.log.read(where, first, most + replay)
                 actor.writer.observe([run])
                 if actor.writer.position(where) > position:
                     actor.epochs[where] = run.leader_epoch
@@ -460,9 +461,10 @@ class WriterMachine(RuleBasedStateMachine):
         # What was read, is gone, and is not committed must not be committed any more: no broker
         # can take that back, so no writer may hold it (acks=all, unclean election off).
         for actor in list(self.actors):
-            if actor.batch is not None or (
-                where in actor.writer.assigned and actor.writer.position(where) > max(end, point.next)
-            ):
+            position = actor.writer.position(where) if where in actor.writer.assigned else 0
+            # A client that stands above the end and knows its epoch asks the new leader, and is told.
+            told = position > end and actor.epochs[where] >= 0
+            if actor.batch is not None or position > max(end, point.next) or told:
                 self._kill(actor)
         self.requests.clear()
         self.table.delayed.clear()

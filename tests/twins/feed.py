@@ -17,12 +17,15 @@ class MemoryFeed:
         self._log = log
         self._at: dict[TopicPartition, Start] = {}
         self._lost: dict[TopicPartition, str] = {}
+        self._leaders: dict[TopicPartition, int] = {}
+        """Epoch of the leader when a position was begun: as the client does, only a later one is asked."""
         self._ends: dict[TopicPartition, int] = {}
         """As of the last fetch: what is not fetched has the end that it had."""
         self.paused = False
 
     def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
         self._at.update(starts)
+        self._leaders.update({where: self._log.leader_epoch(where) for where in starts})
 
     def end(self, gone: Iterable[TopicPartition]) -> None:
         for where in gone:
@@ -38,7 +41,8 @@ class MemoryFeed:
             if where in self._lost or where.topic not in self._log.topics:
                 continue
             try:
-                run = self._log.read(where, at.offset, most, at.leader_epoch)
+                self._ask_new_leader(where, at)
+                run = self._log.read(where, at.offset, most)
                 if at.offset > self._log.bounds(where).end:
                     raise Stopped(f"{where}: offset {at.offset} out of range")
             except Stopped as error:
@@ -49,6 +53,13 @@ class MemoryFeed:
                 runs.append(run)
                 self._at[where] = Start(int(run.offsets[-1]) + 1, run.leader_epoch)
         return runs
+
+    def _ask_new_leader(self, where: TopicPartition, at: Start) -> None:
+        if (leader := self._log.leader_epoch(where)) == self._leaders[where]:
+            return
+        self._leaders[where] = leader
+        if self._log.truncated_below(where, at.offset, at.leader_epoch):
+            raise Stopped(f"{where}: log truncated below {at.offset}")
 
     def lost(self) -> Mapping[TopicPartition, str]:
         lost, self._lost = self._lost, {}

@@ -15,6 +15,7 @@ from seamark.stream.log import Bounds, Run, TopicPartition
 class Record:
     value: bytes | None
     append_us: int
+    leader_epoch: int
 
 
 @dataclass(slots=True)
@@ -22,8 +23,8 @@ class MemoryTopic:
     topic_id: str
     records: list[list[Record]]
     start: list[int]
-    epochs: list[list[tuple[int, int]]] = field(default_factory=list)
-    """By partition: (leader epoch, its first offset), ascending."""
+    epochs: list[int]
+    """Leader epoch of each partition now."""
 
 
 @dataclass(slots=True)
@@ -39,24 +40,22 @@ class MemoryLog:
             f"id-{self._created}",
             [[] for _ in range(partitions)],
             [0] * partitions,
-            [[(0, 0)] for _ in range(partitions)],
+            [0] * partitions,
         )
 
     def append(self, where: TopicPartition, value: bytes | None, append_us: int) -> int:
-        records = self.topics[where.topic].records[where.partition]
-        records.append(Record(value, append_us))
+        topic = self.topics[where.topic]
+        records = topic.records[where.partition]
+        records.append(Record(value, append_us, topic.epochs[where.partition]))
         return len(records) - 1
 
-    def read(self, where: TopicPartition, first: int, most: int, epoch: int = -1) -> Run:
-        """Records from `first` on, as a fetch that names the `epoch` of the record before.
+    def read(self, where: TopicPartition, first: int, most: int) -> Run:
+        """Records from `first` on, whatever was there before: a fetch does not ask.
 
         Raises:
-            Stopped: that epoch ended before `first`: the log was truncated (KIP-320).
+            Stopped: the log begins behind `first`.
         """
         topic = self.topics[where.topic]
-        later = [start for number, start in topic.epochs[where.partition] if number > epoch]
-        if epoch >= 0 and later and first > later[0]:
-            raise Stopped(f"{where}: log truncated at {later[0]}, fetch was from {first}")
         if first < topic.start[where.partition]:
             raise Stopped(f"{where}: offset {first} out of range")
         records = topic.records[where.partition][first : first + most]
@@ -64,24 +63,35 @@ class MemoryLog:
             where,
             np.arange(first, first + len(records), dtype=np.int64),
             np.array([record.append_us for record in records], dtype=np.int64),
-            topic.epochs[where.partition][-1][0],
+            records[-1].leader_epoch if records else -1,
             [record.value for record in records],
             [None] * len(records),
+            [record.leader_epoch for record in records],
+        )
+
+    def leader_epoch(self, where: TopicPartition) -> int:
+        """Of the leader now."""
+        return self.topics[where.topic].epochs[where.partition]
+
+    def truncated_below(self, where: TopicPartition, offset: int, epoch: int) -> bool:
+        """Whether the log lost records of `epoch` below `offset`: what a reader asks of a new leader (KIP-320)."""
+        records = self.topics[where.topic].records[where.partition]
+        return epoch >= 0 and (
+            offset > len(records) or any(record.leader_epoch > epoch for record in records[:offset])
         )
 
     def truncate(self, where: TopicPartition, end: int) -> None:
         """An unclean election: records from `end` on are gone."""
         topic = self.topics[where.topic]
         del topic.records[where.partition][end:]
-        number = topic.epochs[where.partition][-1][0] + 1
-        topic.epochs[where.partition].append((number, end))
+        topic.epochs[where.partition] += 1
 
     def grow(self, topic: str) -> None:
         """One partition more."""
         grown = self.topics[topic]
         grown.records.append([])
         grown.start.append(0)
-        grown.epochs.append([(0, 0)])
+        grown.epochs.append(0)
 
     def cluster_id(self) -> str:
         return "memory"
@@ -91,6 +101,13 @@ class MemoryLog:
 
     def partitions(self, topic: str) -> int:
         return len(self.topics[topic].records)
+
+    def epochs_at(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return {
+            where: self.topics[where.topic].records[where.partition][offset].leader_epoch
+            for where, offset in offsets.items()
+            if self.bounds(where).start <= offset < self.bounds(where).end
+        }
 
     def ends(self, topic: str, partitions: Sequence[int]) -> Mapping[int, int]:
         if topic not in self.topics:

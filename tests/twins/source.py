@@ -46,7 +46,7 @@ class MemorySource:
         for where, at in self._at.items():
             if at is None or where in self.paused:
                 continue
-            run = self._log.read(where, at.offset, most, at.leader_epoch)
+            run = self._log.read(where, at.offset, most)
             if len(run.offsets):
                 runs.append(run)
                 self._at[where] = Start(int(run.offsets[-1]) + 1, run.leader_epoch)

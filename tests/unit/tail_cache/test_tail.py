@@ -341,17 +341,31 @@ def test_a_log_truncated_above_the_checkpoint_is_read_anew_from_there(world):
     )
 
 
-def test_of_a_log_truncated_below_the_checkpoint_nothing_is_served(world, caplog):
+@pytest.mark.parametrize("grown", [0, 40])
+def test_of_a_log_truncated_below_the_checkpoint_nothing_is_served(world, grown):
     mixed(world)
     world.commit()
     world.send("AAA", 5)
     world.settle()
     world.log.truncate(TopicPartition(world.topic, 0), 5)
+    world.send("AAA", grown)
     world.read()
     world.follow()
     world.read()
     assert StreamPartition(1, 0) not in world.views
     assert "the log was truncated" in world.follower.refused[StreamPartition(1, 0)]
+    assert world.follower.settled
+
+
+def test_a_tail_that_starts_on_a_log_truncated_below_the_checkpoint_refuses_it_though_it_has_grown(world):
+    mixed(world)
+    world.commit()
+    world.log.truncate(TopicPartition(world.topic, 0), 5)
+    world.send("AAA", 40)
+    world.start_tail()
+    world.settle()
+    assert list(world.views) == [StreamPartition(1, 1)]
+    assert "the record below it has leader epoch 1" in world.follower.refused[StreamPartition(1, 0)]
     assert world.follower.settled
 
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient
 
-from seamark.stream.errors import LogUnavailable
+from seamark.stream.errors import LogUnavailable, Stopped
 from seamark.stream.log import Bounds, TopicPartition
+from seamark.stream.messages import epoch_of
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
 _ENDS_TIMEOUT_SECONDS = 2.0
 """Asked all the time: a leader that is away must not hold up for long what is asked beside."""
+_NOT_THERE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 
 
 class KafkaCluster:
     """Facts about topics. Raises LogUnavailable where the cluster does not answer."""
 
     def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
         self._admin = AdminClient({"bootstrap.servers": bootstrap}, logger=logger)
         # Watermarks are a consumer's question; this one never joins its group.
         self._asker = Consumer({"bootstrap.servers": bootstrap, "group.id": "seamark-bounds"}, logger=logger)
@@ -69,6 +73,55 @@ class KafkaCluster:
         finally:
             self._log()
         return Bounds(start, end)
+
+    def epochs_at(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        # A consumer of its own: assignments of several threads would be in each other's way.
+        reader = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": "seamark-bounds",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                # One record of each: fetch nothing ahead, and the next partition at once.
+                "queued.min.messages": 1,
+                "fetch.queue.backoff.ms": 1,
+                "fetch.wait.max.ms": 100,
+            },
+            logger=logger,
+        )
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        left, found, said = dict(offsets), dict[TopicPartition, int](), "no answer"
+        try:
+            reader.assign([KafkaTopicPartition(*where, offset) for where, offset in left.items()])
+            while left and (patience_seconds := deadline - time.monotonic()) > 0:
+                if (message := reader.poll(patience_seconds)) is None:
+                    break
+                topic, partition, error = message.topic(), message.partition(), message.error()
+                if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise Stopped(
+                        f"{topic}: {error.name()}: {error.str()}. Way on: allow READ of the topic, start again"
+                    )
+                if (
+                    topic is None
+                    or partition is None
+                    or (error is not None and error.code() not in _NOT_THERE)
+                ):
+                    said = str(error)  # the client goes on by itself
+                    continue
+                where = TopicPartition(topic, partition)
+                if (offset := left.pop(where, None)) is None:
+                    continue
+                if error is None and message.offset() == offset:
+                    found[where] = epoch_of(message)
+                # A partition that has answered would fill the fetches that others wait for.
+                reader.incremental_unassign([KafkaTopicPartition(*where)])
+        except KafkaException as error:
+            raise LogUnavailable(f"reading the records at {left}: {error}") from error
+        finally:
+            reader.close()
+        if left:
+            raise LogUnavailable(f"reading the records at {left}: {said} within {_TIMEOUT_SECONDS:g} s")
+        return found
 
     def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         # As a time, the end's own number means the end; this alone asks for many partitions at once.

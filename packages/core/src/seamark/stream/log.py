@@ -29,18 +29,21 @@ class Run:
     """Leader epoch of the last record; -1 if the broker gives none."""
     values: Sequence[bytes | None]
     keys: Sequence[bytes | None]
+    epochs: Sequence[int] = ()
+    """Leader epoch of each record, where not all have that of the last."""
 
     def until(self, count: int) -> Run:
-        """The first `count` records of the run, which keep its leader epoch."""
+        """The first `count` records of the run."""
         if count == len(self.offsets):
             return self
         return Run(
             self.where,
             self.offsets[:count],
             self.append_us[:count],
-            self.leader_epoch,
+            self.epochs[count - 1] if count and self.epochs else self.leader_epoch,
             self.values[:count],
             self.keys[:count],
+            self.epochs[:count],
         )
 
     def behind(self, count: int) -> Run:
@@ -52,6 +55,7 @@ class Run:
             self.leader_epoch,
             self.values[count:],
             self.keys[count:],
+            self.epochs[count:],
         )
 
 
@@ -75,6 +79,17 @@ class Cluster(Protocol):
     def partitions(self, topic: str) -> int: ...
 
     def bounds(self, where: TopicPartition) -> Bounds: ...
+
+    def epochs_at(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Leader epoch of the record at an offset, by partition; -1 where the broker gives none.
+
+        Each offset is below its log's end when it is asked; without the partitions whose log has no
+        record there.
+
+        Raises:
+            Stopped: a topic may not be read.
+        """
+        ...
 
     def ends(self, topic: str, partitions: Sequence[int]) -> Mapping[int, int]:
         """Log end offsets by partition, in one request to each leader; without those that are refused."""

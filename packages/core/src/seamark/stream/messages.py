@@ -24,17 +24,24 @@ def runs_of(messages: Sequence[Message]) -> list[Run]:
 
 
 def _run(where: TopicPartition, messages: Sequence[Message]) -> Run:
-    last = messages[-1]
-    epoch = last.leader_epoch()
+    first, last = epoch_of(messages[0]), epoch_of(messages[-1])
     stamps = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, len(messages))
     return Run(
         where,
         np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
         stamps * 1000,
-        -1 if epoch is None else epoch,
+        last,
         list(map(Message.value, messages)),
         _Keys(messages),
+        # Epochs do not fall within a log: all are alike if the first and the last are.
+        () if first == last else list(map(epoch_of, messages)),
     )
+
+
+def epoch_of(message: Message) -> int:
+    """Leader epoch of a record; -1 where the broker gives none."""
+    epoch = message.leader_epoch()
+    return -1 if epoch is None else int(epoch)
 
 
 class _Keys(Sequence[bytes | None]):

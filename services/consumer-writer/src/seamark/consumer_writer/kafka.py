@@ -1,7 +1,8 @@
 """The Kafka edge of reading: a consumer in a KIP-848 group.
 
-Reading always begins where the table says (H with its leader epoch, so that a truncation is
-reported and not skipped over). The group's committed offsets are for metrics alone.
+Reading always begins where the table says: at H, with its leader epoch, by which the client notices a
+truncation that comes while it reads. One that came before, it does not: `lake/assignment.py` looks for that.
+The group's committed offsets are for metrics alone.
 """
 
 from __future__ import annotations

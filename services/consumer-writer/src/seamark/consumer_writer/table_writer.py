@@ -18,7 +18,7 @@ from seamark.consumer_writer.dead_letters import DeadLetters
 from seamark.consumer_writer.decide import Fenced, Halt, Landed, Stage, decide, summary_of
 from seamark.consumer_writer.expiry import ExpiryPolicy, expirable
 from seamark.lake import checkpoint, excluded
-from seamark.lake.assignment import check_end, check_topic, place_of
+from seamark.lake.assignment import check_log, check_topic, find_logs, place_of
 from seamark.lake.checkpoint import Counters, ExcludedRange, StreamPartition
 from seamark.lake.foreign import FOREIGN
 from seamark.lake.states import StateStore, restore
@@ -105,7 +105,8 @@ class TableWriter:
         """Take partitions over at H, with state(H). Positions already held are thrown away.
 
         Raises:
-            Stopped: no stream for the topic, another topic id, H outside the log.
+            Stopped: no stream for the topic, another topic id, H outside the log, another record below H.
+            LogUnavailable: the cluster does not answer.
         """
         view = self._table.load()
         self._uuid = self._uuid or view.uuid
@@ -121,20 +122,21 @@ class TableWriter:
             logger.error("foreign snapshot", extra={"table": self.kind.value, "snapshots": str(foreign)})
         places = {place_of(view, self.kind.value, self._cluster, topic): topic for topic in wanted}
         states = restore(self._table, view, self._store, self.kind, list(places), self._note_rebuild)
+        logs = find_logs(self._cluster, {topic: view.checkpoints[where] for where, topic in places.items()})
         starts = {}
         for where, topic in places.items():
             point = view.checkpoints[where]
+            check_log(where, topic, point, logs[topic])
             place = Place(where, topic, point.next, states[where], point.leader_epoch)
             part = _Partition(place, point.next)
-            self._check_start(part, self._cluster.bounds(topic), view.revision)
+            self._check_start(part, logs[topic].bounds, view.revision)
             self._partitions[topic] = part
             self._observer.begin(place)
-            starts[topic] = Start(place.position, point.leader_epoch if place.position == point.next else -1)
+            starts[topic] = Start(place.position, place.leader_epoch)
         return starts
 
     def _check_start(self, part: _Partition, bounds: Bounds, revision: int) -> None:
         place = part.place
-        check_end(place.where, place.topic, place.position, bounds)
         if place.position < bounds.start:
             if self._on_log_start == "stop":
                 raise Stopped(
@@ -145,7 +147,7 @@ class TableWriter:
             logger.error("records lost: the log begins behind H", extra={"range": str(gone)})
             part.lost.append(gone)
             part.counters += Counters(lost=bounds.start - place.position)
-            place.position = bounds.start
+            place.position, place.leader_epoch = bounds.start, -1
 
     def _note_rebuild(self, where: StreamPartition, reason: str) -> None:
         logger.warning("state rebuilt from history", extra={"partition": str(where), "reason": reason})

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from seamark.lake.assignment import check_end, place_of
+from seamark.lake.assignment import check_log, find_logs, place_of
 from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import CheckpointInvalid, TableMissing
 from seamark.lake.states import StateStore, restore
@@ -76,6 +76,7 @@ class Follower:
 
         Raises:
             CatalogUnavailable, LogUnavailable: all stays as it is; poll again.
+            Stopped: Kafka refuses what no waiting mends.
         """
         try:
             view = self._table.load()
@@ -141,13 +142,13 @@ class Follower:
             except Stopped as error:
                 refused[where] = str(error)
         states = restore(self._table, view, self._states, self.kind, list(placed), self._note_rebuild)
+        asked_us = self._now_us()
+        logs = find_logs(self._cluster, {topic: view.checkpoints[where] for where, topic in placed.items()})
         beginnings = []
         for where, topic in placed.items():
-            point = view.checkpoints[where]
-            asked_us = self._now_us()
-            bounds = self._cluster.bounds(topic)
+            point, bounds = view.checkpoints[where], logs[topic].bounds
             try:
-                check_end(where, topic, point.next, bounds)
+                check_log(where, topic, point, logs[topic])
             except Stopped as error:
                 refused[where] = str(error)
                 # What was read behind H is not in the log any more.
