@@ -13,7 +13,7 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from seamark.lake.assignment import check_topic
+from seamark.lake.assignment import check_log, check_topic, find_logs
 from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import LakeError
 from seamark.lake.states import StateStore, restore
@@ -93,6 +93,10 @@ class KafkaLog:
         point = pin.view.checkpoints.get(where)
         if point is None or point.next != first:
             raise LogUnavailable(f"state of {where} at {first} is not known: {pin.doubt or 'no checkpoint'}")
+        try:
+            check_log(where, topic, point, find_logs(self._cluster, {topic: point})[topic])
+        except Stopped as error:
+            raise LogUnavailable(str(error)) from error
         try:
             state = restore(
                 self._tables[kind], pin.view, self._store, kind, [where], lambda partition, reason: None
