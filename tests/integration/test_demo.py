@@ -16,7 +16,7 @@ from seamark.local.engines import CatalogServer, KafkaNode, start_together, stop
 from seamark.local.engines.jdk import find_jdk25
 
 _SECONDS = 20
-_SECONDS_WITH_TRINO = 15
+_SECONDS_WITH_TRINO = 25
 
 
 def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -139,7 +139,7 @@ def test_answers_whose_history_trino_read_are_proven_too(
     assert survivors(tmp_path) == []
     assert "PASSED" in said.splitlines()
     read = re.search(r"(\d+) of them from lake and stream together \(Trino read the history of (\d+)\)", said)
-    assert read and 0 < int(read[2]) < int(read[1]), said
+    assert read and 0 < int(read[2]) <= int(read[1]), said
     assert '"engine": "trino"' in said, "the header shown is not one of these"
 
 

@@ -481,6 +481,10 @@ def test_log_start_behind_the_checkpoint(market: Market, proxied: FaultProxy, tm
         stand.feed.send(UNDER)  # no repeats: each is a row
         stand.tail.await_caught_up()
         held, ends = stand.committed(), stand.market.ends()
+        stand.tail.wait(
+            lambda: all(mark.lo == held[where.partition] for where, mark in stand.tail.held().items()),
+            "what is committed goes after the retention",
+        )
         lost = {partition: held[partition] + 20 for partition in (0, 1)}
         for partition, offset in lost.items():
             assert offset < ends[partition]

@@ -52,27 +52,38 @@ def partition_of(market: Market, feed: Feed, partition: int) -> str:
 # Rows
 
 
+def _lists_filled(rows: pl.DataFrame) -> pl.DataFrame:
+    """pyiceberg reads a list of records that is null as an empty one."""
+    return rows.with_columns(
+        pl.col(name).fill_null([]) for name, type_ in rows.schema.items() if isinstance(type_, pl.List)
+    )
+
+
 def test_the_rows_of_the_tail_are_the_rows_that_the_writer_commits_and_go_when_it_has(market, start):
     feed = Feed(market)
     feed.send(2_000, repeats=0.05, swaps=0.05, poison=0.01)
     tail = start()
 
-    def holds_one(kind: RecordKind) -> bool:
-        return any(mark.hi == 1 for mark in tail.held(kind).values())
+    def reached(kind: RecordKind) -> int:
+        return sum(mark.hi for mark in tail.held(kind).values())
+
+    def holds_one_more(kind: RecordKind) -> bool:
+        return reached(kind) > before[kind]
 
     def committed(kind: RecordKind) -> bool:
-        return len(committed_rows(market, kind)) > 0
+        return len(committed_rows(market, kind)) == len(rest[kind])
 
     others = (RecordKind.QUOTES, RecordKind.REFERENCE_DATA, RecordKind.FEED_EVENTS)
+    before = {kind: reached(kind) for kind in others}  # events of other tests are in the same topic
     producer = Producer({"bootstrap.servers": market.kafka.bootstrap, "linger.ms": 0})
     for kind in others:
         producer.produce(market_topic("crypto", kind, market.exchange), good_record(kind.value), partition=0)
     assert producer.flush(20) == 0
     feed.send(2_000, repeats=0.05, swaps=0.05, poison=0.01)
     for kind in others:
-        tail.wait(partial(holds_one, kind), f"{kind.value} are held")
+        tail.wait(partial(holds_one_more, kind), f"{kind.value} are held")
     rest = {kind: tail.read(kind=kind)[1] for kind in others}
-    assert [len(rows) for rows in rest.values()] == [1, 1, 1]
+    assert all(len(rows) > 0 for rows in rest.values())
     tail.await_caught_up()
     header, held = tail.read()
     assert {(part.from_offset, part.to_offset) for part in header.ranges} == {
@@ -85,7 +96,7 @@ def test_the_rows_of_the_tail_are_the_rows_that_the_writer_commits_and_go_when_i
     assert_frame_equal(held, committed_rows(market))
     for kind, rows in rest.items():
         wait_until(partial(committed, kind), f"{kind.value} are committed")
-        assert_frame_equal(rows, committed_rows(market, kind))
+        assert_frame_equal(_lists_filled(rows), _lists_filled(committed_rows(market, kind)))
     tail.wait(
         lambda: all(mark.lo == mark.hi == mark.committed for mark in tail.held().values()),
         "what is committed goes after the retention",

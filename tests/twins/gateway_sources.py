@@ -65,6 +65,8 @@ class MemoryHistory:
     """What happens between plan and read, and between two windows."""
     _read: dict[tuple[str, int | None], pl.DataFrame] = field(default_factory=dict)
     """The snapshot read last: a snapshot does not change."""
+    _files: dict[int, tuple[pa.Table, pl.DataFrame]] = field(default_factory=dict)
+    """By identity, which is theirs as long as they are here: nor does a file."""
 
     def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> HistoryPlan:
         table = self.tables[RecordKind(pin.table)]
@@ -73,9 +75,16 @@ class MemoryHistory:
         frame = self._read.get((pin.table, pin.snapshot_id))
         if frame is None:
             empty = pl.DataFrame(row_schema(RecordKind(pin.table)).empty_table())
-            frame = pl.concat([empty, *map(_plain, table.snapshots[pin.snapshot_id].files)])
+            frame = pl.concat([empty, *map(self._plain, table.snapshots[pin.snapshot_id].files)])
             self._read = {(pin.table, pin.snapshot_id): frame}
         return MemoryPlan(pin, predicate, tuple(columns), frame)
+
+    def _plain(self, file: pa.Table) -> pl.DataFrame:
+        if id(file) not in self._files:
+            frame = pl.DataFrame(file)
+            frame = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).select(frame.columns)
+            self._files[id(file)] = (file, frame)
+        return self._files[id(file)][1]
 
     def read(
         self, plan: HistoryPlan, window: Window, below: Vector | None, cancelled: threading.Event
@@ -95,11 +104,6 @@ class MemoryHistory:
             .select(plan.columns)
             .collect()
         )
-
-
-def _plain(file: pa.Table) -> pl.DataFrame:
-    frame = pl.DataFrame(file)
-    return frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).select(frame.columns)
 
 
 @dataclass(slots=True)
