@@ -11,7 +11,6 @@ import polars as pl
 
 from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Clock, Comparison, Predicate, filter_of
-from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.bars import BARS_SCHEMA, COLUMNS, finished, merged, partial
@@ -22,6 +21,7 @@ from seamark.query_gateway.ordered_rows import needed_columns
 from seamark.query_gateway.question import INTERVALS_US, BarsQuestion, hash_of
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
+from seamark.query_gateway.seen import routing_of
 
 _KIND = RecordKind.TRADES
 _READ = needed_columns(_KIND, COLUMNS)
@@ -124,7 +124,7 @@ def _places(table: OpenTable, symbol: str) -> tuple[dict[StreamPartition, Place]
     places = {
         StreamPartition(stream_id, partition): (stream.topic_id, partition)
         for stream_id, stream in streams.items()
-        for partition in (Routing.from_json(stream.routing).partition_of(symbol),)
+        for partition in (routing_of(stream.routing).partition_of(symbol),)
     }
     reached: dict[Place, int] = {}
     for where, offset in complete.items():

@@ -31,7 +31,7 @@ class SeenEnds:
         by_symbol = bool(symbols) and kind is not RecordKind.FEED_EVENTS  # whose key is no symbol
 
         def meant(where: StreamPartition) -> bool:
-            routing = _routing(pin.streams[where.stream_id].routing)
+            routing = routing_of(pin.streams[where.stream_id].routing)
             return any(routing.partition_of(symbol) == where.partition for symbol in symbols)
 
         return sum(
@@ -42,5 +42,6 @@ class SeenEnds:
 
 
 @lru_cache(maxsize=64)
-def _routing(text: str) -> Routing:
+def routing_of(text: str) -> Routing:
+    """A stream's routing, parsed once: every question about a symbol asks for it."""
     return Routing.from_json(text)
