@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
 from seamark.ingestor.errors import KafkaUnavailable, NotDrained, OutOfRoom
+from seamark.ingestor.leg import Leg
 from seamark.ingestor.publisher import Destination, OnDelivery, Publisher
 from seamark.ingestor.venue import RecordStream
 from seamark.market import decimals
@@ -77,6 +78,8 @@ class MemoryProducer:
         self.waiting: deque[OnDelivery] = deque()
         self.acknowledges = True
         self.failure: Exception | None = None
+        self.unserved = 0
+        """Reports that have come since the last poll: the length counts them beside their records."""
 
     def produce(self, topic, value, key=None, partition=None, *, on_delivery=None, headers=()):
         if self.failure is not None:
@@ -94,7 +97,7 @@ class MemoryProducer:
         return len(self.waiting)
 
     def __len__(self):
-        return len(self.waiting)
+        return len(self.waiting) + self.unserved
 
 
 @pytest.fixture
@@ -163,6 +166,54 @@ def test_a_drain_ends_when_all_is_acknowledged_and_counts_it(publisher, producer
     asyncio.run(publisher.drain(1))
     assert registry.get_sample_value("seamark_ingestor_records_acked_total") == 3
     assert registry.get_sample_value("seamark_ingestor_unacked_records") == 0
+
+
+async def _served(publisher, until):
+    serving = asyncio.create_task(publisher.run())
+    while not serving.done() and not until():
+        await asyncio.sleep(0.001)
+    if not serving.done():
+        serving.cancel()
+        await asyncio.wait((serving,))
+        return
+    serving.result()
+
+
+def test_reports_are_served_on_while_some_come_between_a_poll_and_its_count(publisher, producer, registry):
+    def acked():
+        return registry.get_sample_value("seamark_ingestor_records_acked_total")
+
+    publisher.publish(STREAM, PRICED, no_matter)
+    asyncio.run(_served(publisher, lambda: acked() == 1))
+    producer.unserved = 2
+    producer.acknowledges = False
+    publisher.publish(STREAM, PRICED, no_matter)
+    unacked = "seamark_ingestor_unacked_records"
+    asyncio.run(_served(publisher, lambda: registry.get_sample_value(unacked) == 3))
+    assert acked() == 1
+    producer.unserved, producer.acknowledges = 0, True
+    asyncio.run(_served(publisher, lambda: acked() == 2))
+
+
+def test_a_leg_ends_with_the_error_that_ends_its_reports(publisher, producer, registry):
+    class NoVenue:
+        """Never answers."""
+
+        exchange, market = "binance", "spot"
+
+        async def instruments(self):
+            await asyncio.Event().wait()
+
+    def poll(timeout):
+        raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    async def run():
+        producer.poll = poll
+        leg = Leg("a", 0, NoVenue(), publisher, IngestorMetrics(CollectorRegistry()), asyncio.Event(), {})
+        await asyncio.wait_for(leg.run(1), 10)
+
+    with pytest.raises(KafkaException):
+        asyncio.run(run())
 
 
 def test_a_drain_that_does_not_end_says_how_much_is_missing(publisher, producer):

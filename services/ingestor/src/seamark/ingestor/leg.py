@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from seamark.ingestor.errors import VenueUnavailable
@@ -64,18 +65,26 @@ class Leg:
             IngestorError: Kafka has failed for good.
         """
         serving = asyncio.create_task(self._publisher.run())
+        sessions = asyncio.create_task(self._sessions(drain_seconds))
         try:
+            await asyncio.wait((serving, sessions), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():  # by an error only: without reports no session may go on
+                serving.result()
+            await sessions
+        finally:
+            for task in (serving, sessions):
+                task.cancel()
+            await asyncio.wait((serving, sessions))
+        await self._publisher.drain(drain_seconds)
+
+    async def _sessions(self, drain_seconds: float) -> None:
+        with suppress(Stopped):
             instruments = await self._ask_instruments()
             self._publish_instruments(instruments)
             symbols = [instrument.symbol for instrument in instruments]
             reader = self._venue.frame_reader(instruments)
             while not self._stop.is_set():
                 await self._one_session(symbols, reader, drain_seconds)
-        except Stopped:
-            pass
-        finally:
-            serving.cancel()
-        await self._publisher.drain(drain_seconds)
 
     async def _one_session(self, symbols: Sequence[str], reader: FrameReader, drain_seconds: float) -> None:
         await self._until_room()

@@ -166,7 +166,9 @@ class Publisher:
 
     def _measure(self) -> None:
         unacked = len(self._producer)
-        acked = self._produced - unacked
+        # The producer's length counts reports that are not served yet beside their records: what
+        # seems acknowledged falls for a moment when some have come since the poll.
+        acked = max(self._produced - unacked, self._acked_counted)
         self._metrics.unacked_records.set(unacked)
         self._metrics.records_acked.inc(acked - self._acked_counted)
         self._acked_counted = acked

@@ -17,6 +17,8 @@ _FILE_NAME = "ports.json"
 # while the engine is down between a kill and a restart. Port + 10,000 is below it as well,
 # for engines that derive a second port so.
 _CANDIDATES = range(20_000, 22_768)
+_given: set[int] = set()
+"""What this process has chosen: free until who it was chosen for listens, yet not to be chosen twice."""
 
 
 def kept_ports(directory: Path, names: Sequence[str], wanted: Mapping[str, int]) -> dict[str, int]:
@@ -67,9 +69,11 @@ def is_free(port: int) -> bool:
 def _free_ports(count: int, taken: set[int]) -> list[int]:
     candidates = [port for port in _CANDIDATES if port not in taken]
     random.shuffle(candidates)  # others on this machine choose from the same range
+    candidates.sort(key=_given.__contains__)  # again only when all others are taken
     found = list(islice(filter(is_free, candidates), count))
     if len(found) < count:
         raise PortInUseError(
             f"fewer than {count} free ports on {LOOPBACK} from {_CANDIDATES[0]} to {_CANDIDATES[-1]}"
         )
+    _given.update(found)
     return found
