@@ -56,7 +56,8 @@ def records_of(rows: pl.DataFrame) -> Records:
     """What the fold looks at of decoded trades or quotes. There is at least one."""
     texts = [rows[name].cast(pl.Categorical) for name in _KEY]
     columns = [column.to_physical().to_numpy() for column in texts]
-    if all(bool((column == column[0]).all()) for column in columns[:3]):
+    alike = all(bool((column == column[0]).all()) for column in columns[:3])
+    if alike:
         global_codes = columns[3]
     else:
         # By their codes, not by joined text: any character may stand in a name, a separator too.
@@ -69,7 +70,10 @@ def records_of(rows: pl.DataFrame) -> Records:
     codes = local[global_codes]
     first_rows = np.zeros(len(distinct), dtype=np.int64)
     first_rows[codes[::-1]] = np.arange(len(rows))[::-1]
-    names = [column.gather(first_rows).cast(pl.String).to_list() for column in texts]
+    symbols = texts[3][first_rows].to_list()
+    names = [
+        [column[0]] * len(symbols) if alike else column[first_rows].to_list() for column in texts[:3]
+    ] + [symbols]
     return Records(
         tuple(starmap(SequenceKey, zip(*names, strict=True))),
         codes,

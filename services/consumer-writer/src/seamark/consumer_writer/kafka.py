@@ -91,7 +91,7 @@ class KafkaSource:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "enable.partition.eof": False,
-                "fetch.min.bytes": 1,
+                "fetch.min.bytes": 1_000_000,
                 "fetch.wait.max.ms": 100,
                 # When behind, few large fetches. The queue is small: a queued record costs a
                 # multiple of its own bytes.

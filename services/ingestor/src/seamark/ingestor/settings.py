@@ -55,7 +55,7 @@ class LegSettings(ServiceSettings):
         le=5_000_000,
         description="100 to 5000000: records that may wait for acknowledgement (about 0.4 KB each)",
     )
-    linger_ms: float = Field(5.0, ge=0, le=1_000, description="0 to 1000: milliseconds to gather a batch")
+    linger_ms: float = Field(10.0, ge=0, le=1_000, description="0 to 1000: milliseconds to gather a batch")
     kafka_wait_seconds: float = Field(
         30.0, gt=0, le=3_600, description="0 to 3600: seconds to wait for Kafka at start"
     )

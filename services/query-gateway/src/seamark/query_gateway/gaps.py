@@ -147,7 +147,9 @@ class GapLedger:
         opening = self._opening
         began_us, revision = opening.now_us(), opening.pins.current(_KIND).revision
         same = revision == self._revision
-        opened, events = await self._read(Want(), self._since_us if same else 0, call)
+        opened, events = await self._read(
+            Want(), self._since_us if same else 0, self._end if same else None, call
+        )
         table = opened.table
         _check_whole(table)
         if not same:
@@ -167,18 +169,21 @@ class GapLedger:
             # Else everything would be read for this one answer, and forgotten.
             await self._shared.result(share_seconds(call))
         kept = self._events
-        opened, events = await self._read(want, self._since_us, call)
+        same = self._opening.pins.current(_KIND).revision == self._revision
+        opened, events = await self._read(want, self._since_us, self._end if same else None, call)
         table = opened.table
         _check_whole(table)
         return _Told(_folded(kept | events, table.end, want.known_at_us), table)
 
-    async def _read(self, want: Want, since_us: int, call: Call) -> tuple[Opened, frozenset[_Event]]:
+    async def _read(
+        self, want: Want, since_us: int, known: Vector | None, call: Call
+    ) -> tuple[Opened, frozenset[_Event]]:
         filters = (
             Filter("kind", Comparison.IN, (*_OPEN, *_CLOSED)),
             Filter("kafka_timestamp", Comparison.GE, (since_us,)),
         )
         predicate = Predicate(filters=filters, known_at_us=want.known_at_us)
-        opened, rows = await self._opening.read(_KIND, predicate, _COLUMNS, want, call, collect)
+        opened, rows = await self._opening.read(_KIND, predicate, _COLUMNS, want, call, collect, known=known)
         return opened, frozenset() if rows is None else _events(rows)
 
 

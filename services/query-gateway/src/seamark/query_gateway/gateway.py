@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -66,22 +67,27 @@ class Gateway:
             predicate = replace(predicate, known_at_us=want.known_at_us)
         columns = question.columns or tuple(row_schema(question.kind).names)
         needed = needed_columns(question.kind, columns)
-        opened, (first, frames) = await self._opening.read(
+
+        async def begun(frames: AsyncIterator[pl.DataFrame]) -> _Begun:
+            # E is fixed: gaps may be asked for while the first rows are read.
+            asking = asyncio.create_task(self._open_gaps(question, predicate, call))
+            try:
+                return _Begun(await anext(frames, None), frames, await asking)
+            finally:
+                asking.cancel()
+
+        opened, (first, frames, gaps) = await self._opening.read(
             question.kind,
             predicate,
             needed,
             want,
             call,
-            _begun,
+            begun,
             engine=question.engine,
             limit=question.limit,
             descending=question.descending,
             position=position,
         )
-        gaps = NamedGaps()
-        if self._gaps is not None and question.kind.sequenced:
-            consistency = AtCursor(question.page_cursor) if question.page_cursor else question.consistency
-            gaps = await self._gaps.over(consistency, predicate, call)
         header = self._opening.header((opened,), question.hash, question.predicate.clock, call, gaps)
         if first is None and position is None and question.kind.sequenced and not header.partial:
             await self._check_symbols(predicate.symbols, call)
@@ -89,6 +95,12 @@ class Gateway:
         answer = Answer(header, schema)
         answer.batches = self._batches(answer, question, opened, gaps, frames, first, call)
         return answer
+
+    async def _open_gaps(self, question: Question, predicate: Predicate, call: Call) -> NamedGaps:
+        if self._gaps is None or not question.kind.sequenced:
+            return NamedGaps()
+        consistency = AtCursor(question.page_cursor) if question.page_cursor else question.consistency
+        return await self._gaps.over(consistency, predicate, call)
 
     async def _batches(
         self,
@@ -187,11 +199,13 @@ class Gateway:
         return Watermark(opened.header, opened.freshness_ms)
 
 
-async def _begun(
-    frames: AsyncIterator[pl.DataFrame],
-) -> tuple[pl.DataFrame | None, AsyncIterator[pl.DataFrame]]:
-    """The first frame (None: there is none), and the rest of them."""
-    return await anext(frames, None), frames
+class _Begun(NamedTuple):
+    """An answer whose rows have begun to come."""
+
+    first: pl.DataFrame | None
+    """None: there are none."""
+    rest: AsyncIterator[pl.DataFrame]
+    gaps: NamedGaps
 
 
 def _schema(kind: RecordKind, columns: tuple[str, ...]) -> pa.Schema:

@@ -47,7 +47,8 @@ def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 def _varying(frame: pl.DataFrame, keys: Sequence[str]) -> list[str]:
     """Keys that tell rows apart: comparing equal text is most of a sort's time."""
-    text = [name for name in keys if frame.schema[name] in (pl.String, pl.Categorical)]
+    schema = frame.schema  # made anew at each look
+    text = [name for name in keys if schema[name] in (pl.String, pl.Categorical)]
     if not text:
         return [*keys]
     same = frame.select((pl.col(name) == pl.col(name).first()).all() for name in text).row(0)
@@ -57,15 +58,11 @@ def _varying(frame: pl.DataFrame, keys: Sequence[str]) -> list[str]:
 
 def position_of(frame: pl.DataFrame, kind: RecordKind) -> Position:
     """The place of the last row."""
-    last = frame.tail(1).select(
-        pl.col(name).to_physical()
-        if frame.schema[name].is_temporal()
-        else pl.col(name).cast(pl.String)
-        if frame.schema[name] == pl.Categorical
-        else pl.col(name)
-        for name in total_order(kind)
-    )
-    return last.row(0)
+    values = []
+    for name in total_order(kind):
+        column = frame[name]
+        values.append((column[-1:].to_physical() if column.dtype.is_temporal() else column)[-1])
+    return tuple(values)
 
 
 def behind(kind: RecordKind, position: Position, descending: bool) -> pl.Expr:

@@ -23,7 +23,7 @@ from seamark.query_gateway.merge import Position
 from seamark.query_gateway.ordered_rows import ordered_frames
 from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.pins import PinCache
-from seamark.query_gateway.question import Consistency, Engine
+from seamark.query_gateway.question import Consistency, Engine, Vector
 from seamark.query_gateway.reading import OpenTable, TableOpener, Want
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone
@@ -98,18 +98,19 @@ class Opening:
         want: Want,
         call: Call,
         engine: Engine | None = None,
+        known: Vector | None = None,
     ) -> Opened:
-        """Open a table and plan its history, both at once."""
+        """Open a table and plan its history, both at once. `known`: as `read` has it."""
         want = await self._whole(kind, want)
         pin = self.pins.current(kind)
-        planning = asyncio.create_task(self._plan(pin, predicate, columns, engine))
+        planning = asyncio.create_task(self._plan(pin, predicate, columns, engine, known))
         try:
             table = await self._opener.open(kind, predicate, columns, want, call)
             chosen, plan, estimate = await planning
         finally:
             planning.cancel()
         if table.pin.snapshot_id != pin.snapshot_id:
-            chosen, plan, estimate = await self._plan(table.pin, predicate, columns, engine)
+            chosen, plan, estimate = await self._plan(table.pin, predicate, columns, engine, known)
         if self._limits.rows and estimate.rows > self._limits.rows:
             raise TooCostly(
                 f"history would be read for up to {estimate.rows:,} rows, must be at most {self._limits.rows:,}: "
@@ -130,8 +131,11 @@ class Opening:
         limit: int = 0,
         descending: bool = False,
         position: Position | None = None,
+        known: Vector | None = None,
     ) -> tuple[Opened, T]:
         """A table opened, and what `take` makes of its rows (`ordered_frames`, with `columns`).
+
+        `known`: rows below these offsets are of no use; where H(S) is not beyond them, history is not read.
 
         A snapshot whose files are gone has expired: then once more from the newest one, with the same E;
         `take` is called anew.
@@ -142,7 +146,7 @@ class Opening:
         opened: Opened | None = None
         for attempt in (1, 2):
             try:
-                opened = await self.open(kind, predicate, columns, want, call, engine)
+                opened = await self.open(kind, predicate, columns, want, call, engine, known)
                 frames = ordered_frames(
                     opened.table,
                     self.history(opened),
@@ -204,14 +208,22 @@ class Opening:
             )
 
     async def _plan(
-        self, pin: Pin, predicate: Predicate, columns: Sequence[str], wanted: Engine | None
+        self,
+        pin: Pin,
+        predicate: Predicate,
+        columns: Sequence[str],
+        wanted: Engine | None,
+        known: Vector | None = None,
     ) -> tuple[Engine, HistoryPlan | None, Estimate]:
         if wanted is not None and wanted not in self._histories:
             raise Invalid(
                 "engine",
                 f"engine was {wanted.value}, must be {' or '.join(e.value for e in self._histories)}",
             )
-        if pin.snapshot_id is None:
+        unneeded = known is not None and all(
+            offset <= known.get(where, 0) for where, offset in pin.watermark.items()
+        )
+        if pin.snapshot_id is None or unneeded:
             return Engine.DIRECT, None, _estimate(HistoryEstimate(0, 0, 0), Engine.DIRECT)
         engine = wanted or Engine.DIRECT
         try:

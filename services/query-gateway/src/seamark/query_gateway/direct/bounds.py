@@ -7,7 +7,7 @@ may be wider than the values (Iceberg cuts long text), never narrower.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import polars as pl
 
@@ -45,13 +45,12 @@ def piece_schema(kind: RecordKind) -> dict[str, pl.DataType]:
 
 def may_match(predicate: Predicate, kind: RecordKind) -> pl.Expr:
     """True for pieces in which a row of `predicate` may lie."""
-    known = tracked(kind)
-    return _all((one for column, one in _conditions(predicate) if column in known), unknown=True)
+    return _all(_conditions(predicate, tracked(kind)), unknown=True)
 
 
 def may_lie(window: Window, below: Mapping[StreamPartition, int] | None) -> pl.Expr:
     """True for pieces in which a row of the window, and below the vector, may lie."""
-    conditions = [condition for _, condition in _range("timestamp", window.from_us, window.to_us)]
+    conditions = [*_range("timestamp", window.from_us, window.to_us)]
     if below is not None:
         conditions.append(pl.col("kafka_offset_min") < max(below.values(), default=0))
     return _all(conditions, unknown=True)
@@ -87,34 +86,38 @@ def _all(conditions: Iterable[pl.Expr], *, unknown: bool) -> pl.Expr:
     return pl.all_horizontal(always, *(condition.fill_null(value=unknown) for condition in conditions))
 
 
-def _conditions(predicate: Predicate) -> Iterator[tuple[str, pl.Expr]]:
-    yield from _range(predicate.clock.value, predicate.from_us, predicate.to_us)
-    if predicate.symbols:
-        yield "symbol", _one_of("symbol", predicate.symbols)
+def _conditions(predicate: Predicate, known: Collection[str]) -> Iterator[pl.Expr]:
+    """Of columns with bounds."""
+    if predicate.clock.value in known:
+        yield from _range(predicate.clock.value, predicate.from_us, predicate.to_us)
+    if predicate.symbols and "symbol" in known:
+        yield _one_of("symbol", predicate.symbols)
     if predicate.known_at_us is not None:
-        yield "kafka_timestamp", pl.col("kafka_timestamp_min") <= predicate.known_at_us
+        yield pl.col("kafka_timestamp_min") <= predicate.known_at_us
     for one in predicate.filters:
+        if one.column not in known:
+            continue
         least, greatest, value = pl.col(f"{one.column}_min"), pl.col(f"{one.column}_max"), one.values[0]
         match one.comparison:
             case Comparison.EQ | Comparison.IN:
-                yield one.column, _one_of(one.column, one.values)
+                yield _one_of(one.column, one.values)
             case Comparison.LT:
-                yield one.column, least < value
+                yield least < value
             case Comparison.LE:
-                yield one.column, least <= value
+                yield least <= value
             case Comparison.GT:
-                yield one.column, greatest > value
+                yield greatest > value
             case Comparison.GE:
-                yield one.column, greatest >= value
+                yield greatest >= value
             case Comparison.NE:
                 pass  # only bounds that are equal and exact could tell, and bounds may be wider
 
 
-def _range(column: str, from_us: int | None, to_us: int | None) -> Iterator[tuple[str, pl.Expr]]:
+def _range(column: str, from_us: int | None, to_us: int | None) -> Iterator[pl.Expr]:
     if from_us is not None:
-        yield column, pl.col(f"{column}_max") >= from_us
+        yield pl.col(f"{column}_max") >= from_us
     if to_us is not None:
-        yield column, pl.col(f"{column}_min") < to_us
+        yield pl.col(f"{column}_min") < to_us
 
 
 def _one_of(column: str, values: tuple[Value, ...]) -> pl.Expr:

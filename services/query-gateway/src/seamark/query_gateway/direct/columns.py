@@ -28,7 +28,9 @@ class Group:
     sure: bool
     """Every row of it matches."""
     keep: bool
-    """It is wanted again soon."""
+    """All of it is wanted again soon."""
+    symbol: str = ""
+    """Else its rows of this symbol are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class ColumnReader:
     def __init__(self, data: DataFiles, cache_bytes: int, pool: Executor) -> None:
         """`cache_bytes`: of decoded columns."""
         self._data = data
-        self._kept: Lru[tuple[str, int], pl.DataFrame] = Lru(cache_bytes)
+        self._kept: Lru[tuple[str, int, str], pl.DataFrame] = Lru(cache_bytes)
+        """By path, number of the group, and the symbol that its rows are of; empty: all of them."""
         self._pool = pool
 
     def begin(
@@ -59,11 +62,7 @@ class ColumnReader:
         Raises (the call):
             SnapshotGone, DirectReadRefused, CatalogUnavailable
         """
-        kept = [self._kept.get((part.path, group.number)) for group in part.groups]
-        lacking = [
-            group.columns if frame is None else _without(group.columns, frame.columns)
-            for group, frame in zip(part.groups, kept, strict=True)
-        ]
+        kept, lacking = zip(*(self._held(part.path, group) for group in part.groups), strict=True)
         if any(lacking):
             return self._pool.submit(self._read, kind, table, part, kept, lacking, cancelled).result
         found = [
@@ -72,6 +71,16 @@ class ColumnReader:
             if frame is not None
         ]
         return lambda: found
+
+    def _held(self, path: str, group: Group) -> tuple[pl.DataFrame | None, Sequence[str]]:
+        """What is kept of it, and the columns that this lacks."""
+        frame = self._kept.get((path, group.number, ""))
+        lacking = group.columns if frame is None else _without(group.columns, frame.columns)
+        if lacking and group.symbol:
+            of_symbol = self._kept.get((path, group.number, group.symbol))
+            if of_symbol is not None and not _without(group.columns, of_symbol.columns):
+                return of_symbol, ()
+        return frame, lacking
 
     def _read(
         self,
@@ -92,13 +101,22 @@ class ColumnReader:
         for group, before, columns in zip(
             part.groups, kept, decode(source, footer, kind, wanted), strict=True
         ):
-            frame = _compact(pl.DataFrame(columns))
+            frame = pl.DataFrame(columns)
             if before is not None:
                 frame = pl.concat([before, frame], how="horizontal")
             if group.keep:
-                self._kept.put((part.path, group.number), frame, int(frame.estimated_size()))
+                frame = self._keep(part.path, group.number, "", frame)
+            elif group.symbol:
+                if not group.sure:
+                    frame = frame.filter(pl.col("symbol") == group.symbol)
+                frame = self._keep(part.path, group.number, group.symbol, frame)
             frames.append(_selected(frame, group))
         return frames
+
+    def _keep(self, path: str, number: int, symbol: str, frame: pl.DataFrame) -> pl.DataFrame:
+        frame = _compact(frame)
+        self._kept.put((path, number, symbol), frame, int(frame.estimated_size()))
+        return frame
 
 
 def _without(names: Sequence[str], held: Collection[str]) -> list[str]:
@@ -117,6 +135,8 @@ def _compact(frame: pl.DataFrame) -> pl.DataFrame:
     single = [
         pl.lit(series[0], series.dtype).alias(series.name)
         for series in frame
-        if series.dtype not in _NEVER_ONE_VALUE and series.eq_missing(series[0]).all()
+        if series.dtype not in _NEVER_ONE_VALUE
+        and series[0] == series[-1]
+        and series.eq_missing(series[0]).all()
     ]
     return frame.with_columns(single)

@@ -36,6 +36,8 @@ _FRAME_ROWS = 256 * 1024
 """Rows that are held against the question in one go; about."""
 _CELL_BYTES = 8
 """A value in memory; about."""
+_MOST_KEPT = 512
+"""Row groups of one answer of which the symbol's rows are kept, where all rows are too many."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -169,7 +171,10 @@ class DirectReader:
             again = again | (pl.col("timestamp_max") >= window.to_us)
         marks = {"sure": sure, "keep": again.fill_null(value=False)}
         if plan.refined:
-            yield from _packed(plan.pieces.lazy().filter(lies).with_columns(**marks), plan.columns, compared)
+            symbols = plan.predicate.symbols
+            symbol = symbols[0] if len(symbols) == 1 and len(plan.pieces) <= _MOST_KEPT else ""
+            lazy = plan.pieces.lazy().filter(lies).with_columns(**marks)
+            yield from _packed(lazy, plan.columns, compared, symbol)
             return
         for files in plan.pieces.filter(lies).iter_slices(_FOOTERS_AT_ONCE):
             groups = self._row_groups(plan.kind, plan.table, files, matches & lies)
@@ -188,7 +193,9 @@ def _ahead(
         yield item, found
 
 
-def _packed(groups: pl.LazyFrame, given: tuple[str, ...], compared: tuple[str, ...]) -> Iterator[Part]:
+def _packed(
+    groups: pl.LazyFrame, given: tuple[str, ...], compared: tuple[str, ...], symbol: str = ""
+) -> Iterator[Part]:
     """Row groups in order, as many of one file in a part as are decoded in one go."""
     packed: list[Group] = []
     path, size_bytes, held = "", 0, 0
@@ -198,7 +205,7 @@ def _packed(groups: pl.LazyFrame, given: tuple[str, ...], compared: tuple[str, .
             yield Part(path, size_bytes, tuple(packed))
             packed, held = [], 0
         path, size_bytes = next_path, next_size
-        packed.append(Group(number, given if sure else compared, sure, keep))
+        packed.append(Group(number, given if sure else compared, sure, keep, symbol))
         held += rows
     if packed:
         yield Part(path, size_bytes, tuple(packed))
