@@ -82,7 +82,7 @@ class Venue:
             self._price[symbol] = price = max(1_000, self._price[symbol] + self._step[at])
             self._ids[number][symbol] += 1
             transport = self._transports.get(SYMBOLS[symbol])
-            if transport is not None:
+            if transport is not None and not transport.is_closing():
                 text = frame(symbol, price, self._quantity[at], now_us)
                 portions.setdefault(transport, []).append(websocket_text_frame(text))
         self.sent[number] = until

@@ -7,6 +7,7 @@ import logging
 import signal
 
 import aiohttp
+import uvloop
 from prometheus_client import REGISTRY
 
 from seamark.ingestor.binance import BinanceSpot
@@ -25,7 +26,7 @@ def main() -> int:
     settings = LegSettings.load()
     logs.configure("ingestor", settings.log_level)
     try:
-        asyncio.run(_run(settings))
+        uvloop.run(_run(settings))
     except IngestorError as error:
         _log.error("%s", error)
         return error.exit_code

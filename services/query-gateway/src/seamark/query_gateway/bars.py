@@ -8,7 +8,7 @@ merge without loss; division happens once, at the end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import polars as pl
 import pyarrow as pa
@@ -19,6 +19,7 @@ from seamark.market.schema import DECIMAL_SCALE
 
 COLUMNS = ("timestamp", "price", "quantity")
 _INT128_LIMIT = 2**127
+_EXACT = Context(prec=200)  # more digits than any sum here has
 _BEYOND_PRICES = 10**INTEGER_DIGITS
 
 BARS_SCHEMA = pa.schema(
@@ -136,8 +137,7 @@ def _average(notional_sum: int, volume: int) -> Decimal | None:
 
 
 def _scaled(value: int, scale: int) -> Decimal:
-    sign, digits = (1, str(-value)) if value < 0 else (0, str(value))
-    return Decimal((sign, tuple(map(int, digits)), -scale))
+    return _EXACT.scaleb(Decimal(value), -scale)
 
 
 def _text(value: int) -> str:
