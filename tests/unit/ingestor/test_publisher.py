@@ -1,16 +1,13 @@
 """The publisher on a producer in memory: where records go, and what happens when there is no room."""
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
 from seamark.ingestor.errors import KafkaUnavailable, NotDrained, OutOfRoom
-from seamark.ingestor.leg import Leg
-from seamark.ingestor.publisher import Destination, OnDelivery, Publisher
+from seamark.ingestor.publisher import Destination, Publisher
 from seamark.ingestor.venue import RecordStream
 from seamark.market import decimals
 from seamark.market.routing import Routing, RoutingMode
@@ -18,6 +15,7 @@ from seamark.market.schema import RecordKind
 from seamark.stream.deadletter import DeadLetter, VenueFrame, from_headers
 from seamark.stream.encode import Encoder
 from seamark.telemetry.metrics import IngestorMetrics
+from unit.ingestor.memory_producer import MemoryProducer, Sent
 
 LIMIT = 10
 ROUTINGS = {
@@ -46,58 +44,6 @@ STREAM = RecordStream(
 )
 PRICED = {"price": TRADE["price"], "quantity": TRADE["quantity"]}
 EVENT = {"event_id": "e", "kind": "PROGRESS", "exchange": "binance", "market": "spot", "timestamp": 1}
-
-
-@dataclass(frozen=True)
-class Sent:
-    topic: str
-    value: bytes
-    key: bytes | None
-    partition: int | None
-    headers: list[tuple[str, bytes]]
-
-
-class Placed:
-    """Where a record is does not matter here."""
-
-    def topic(self):
-        return "trades"
-
-    def partition(self):
-        return 0
-
-    def offset(self):
-        return 0
-
-
-class MemoryProducer:
-    """Takes records and acknowledges them when told to, as librdkafka's queue does."""
-
-    def __init__(self):
-        self.sent: list[Sent] = []
-        self.waiting: deque[OnDelivery] = deque()
-        self.acknowledges = True
-        self.failure: Exception | None = None
-        self.unserved = 0
-        """Reports that have come since the last poll: the length counts them beside their records."""
-
-    def produce(self, topic, value, key=None, partition=None, *, on_delivery=None, headers=()):
-        if self.failure is not None:
-            raise self.failure
-        self.sent.append(Sent(topic, value, key, partition, list(headers)))
-        self.waiting.append(on_delivery)
-
-    def poll(self, timeout):
-        while self.acknowledges and self.waiting:
-            self.waiting.popleft()(None, Placed())
-        return 0
-
-    def flush(self, timeout):
-        self.poll(timeout)
-        return len(self.waiting)
-
-    def __len__(self):
-        return len(self.waiting) + self.unserved
 
 
 @pytest.fixture
@@ -193,27 +139,6 @@ def test_reports_are_served_on_while_some_come_between_a_poll_and_its_count(publ
     assert acked() == 1
     producer.unserved, producer.acknowledges = 0, True
     asyncio.run(_served(publisher, lambda: acked() == 2))
-
-
-def test_a_leg_ends_with_the_error_that_ends_its_reports(publisher, producer, registry):
-    class NoVenue:
-        """Never answers."""
-
-        exchange, market = "binance", "spot"
-
-        async def instruments(self):
-            await asyncio.Event().wait()
-
-    def poll(timeout):
-        raise KafkaException(KafkaError(KafkaError._FATAL))
-
-    async def run():
-        producer.poll = poll
-        leg = Leg("a", 0, NoVenue(), publisher, IngestorMetrics(CollectorRegistry()), asyncio.Event(), {})
-        await asyncio.wait_for(leg.run(1), 10)
-
-    with pytest.raises(KafkaException):
-        asyncio.run(run())
 
 
 def test_a_drain_that_does_not_end_says_how_much_is_missing(publisher, producer):

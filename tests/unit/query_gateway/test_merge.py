@@ -84,6 +84,17 @@ def test_frames_are_merged_as_python_sorts_by_the_total_order(world, descending)
 
 
 @LAW
+@given(worlds(), st.booleans(), st.integers(0, 30))
+def test_frames_in_order_stay_as_they_are_unless_the_last_rows_are_not(world, descending, late):
+    rows, _, categorical = world
+    rows = [row | {"source_sequence": row["source_sequence"] or 0} for row in rows]
+    expected = sorted(rows, key=key_of, reverse=descending)
+    given_rows = [*expected[late:], *expected[:late]]
+    frame = rows_of(TRADES, given_rows, categorical[0])
+    assert places(ordered([frame], TRADES, total_order(TRADES), descending)) == [*map(place_of, expected)]
+
+
+@LAW
 @given(worlds(), st.booleans())
 def test_feed_events_keep_the_order_of_the_log(world, descending):
     rows, dealt, categorical = world

@@ -14,6 +14,7 @@ import pytest
 
 from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Predicate
+from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.sources import Range
 from seamark.query_gateway.tails import TailReplicas
 from seamark.rpc.errors import abort
@@ -38,6 +39,8 @@ class Replica(tail_pb2_grpc.TailServiceServicer):
     stopped: str = ""
     waits: bool = True
     hung: bool = False
+    most_rows: list[int] = field(default_factory=list)
+    """What each read was limited to."""
     busy: int = 0
     """So many reads are refused."""
     piece_pause_seconds: float = 0.0
@@ -56,6 +59,10 @@ class Replica(tail_pb2_grpc.TailServiceServicer):
             for one in request.ranges
         ]
         self.asked += ranges
+        self.most_rows.append(request.max_rows)
+        if 0 < request.max_rows < self.hi:
+            message, code = "too many rows", market_data_pb2.ERROR_CODE_TOO_COSTLY
+            await abort(context, code, message, field="max_rows")
         if self.busy:
             self.busy -= 1
             await abort(context, market_data_pb2.ERROR_CODE_UNAVAILABLE, "too many", retry_after_ms=20)
@@ -104,7 +111,7 @@ class Replica(tail_pb2_grpc.TailServiceServicer):
         yield tail_pb2.ReadRangesResponse(trailer=tail_pb2.ReadTrailer(epoch="e", rows=len(rows)))
 
 
-def ask(replicas, next_, seconds=SECONDS, first=0, partitions=(0,), positions=False):
+def ask(replicas, next_, seconds=SECONDS, first=0, partitions=(0,), positions=False, most_rows=0):
     """What the replicas give together, as (offsets of partition 0, coverage, failed, seconds it took).
 
     `replicas`: the owner of partition 0 first.
@@ -119,7 +126,8 @@ def ask(replicas, next_, seconds=SECONDS, first=0, partitions=(0,), positions=Fa
                 server = await serve("127.0.0.1:0", {"seamark.v1.TailService": add})
                 stack.push_async_callback(server.stop, 0)
                 addresses[ordinal] = f"127.0.0.1:{server.port}"
-            source = TailReplicas([addresses[ordinal] for ordinal in sorted(addresses)], len(replicas))
+            ordered = [addresses[ordinal] for ordinal in sorted(addresses)]
+            source = TailReplicas(ordered, len(replicas), most_rows)
             stack.push_async_callback(source.close)
             ranges = [Range(StreamPartition(1, one), TOPIC, first, next_) for one in partitions]
             began = time.monotonic()
@@ -231,3 +239,11 @@ def test_a_partition_that_only_the_peer_has():
     owner = Replica(assigned=lambda partition: False)
     peer = Replica()
     assert ask([owner, peer], 10)[0] == list(range(10))
+
+
+def test_more_rows_than_one_answer_may_hold_are_refused_and_nobody_else_is_asked():
+    owner, peer = Replica(), Replica()
+    with pytest.raises(TooCostly, match="more than 9 rows"):
+        ask([owner, peer], 10, most_rows=9)
+    assert (owner.most_rows, peer.most_rows) == ([9], [])
+    assert ask([owner, peer], 10, most_rows=10)[0] == list(range(10))

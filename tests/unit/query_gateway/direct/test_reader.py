@@ -320,14 +320,53 @@ def test_what_is_warm_is_answered_without_the_store(tmp_path, direct):
     assert sum(len(frame) for frame in direct.read(plan, Window(), None, threading.Event())) == 3
 
 
+def blank(folder: Path) -> None:
+    """Make all data files unreadable, those too that somebody holds open."""
+    for file in folder.rglob("*.parquet"):
+        with file.open("r+b") as opened:
+            opened.write(bytes(file.stat().st_size))
+
+
 def test_decoded_columns_are_kept_for_the_next_question(tmp_path, direct):
     table = FolderTable(tmp_path, TRADES)
     table.append(rows(TRADES, {}, {}))
     pin = table.pin()
     plan = direct.plan(pin, Predicate(symbols=("BTCUSDT",)), ("price", "kafka_offset"))
     first = pl.concat(direct.read(plan, Window(), None, threading.Event()))
-    shutil.rmtree(tmp_path)
+    blank(tmp_path)
     assert_frame_equal(pl.concat(direct.read(plan, Window(), None, threading.Event())), first)
+
+
+def test_of_rows_too_many_to_keep_those_of_the_symbol_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader_module, "_CELL_BYTES", 1 << 24)  # then nothing is small enough
+    table = FolderTable(tmp_path, TRADES)
+    table.append(rows(TRADES, *({"source_sequence": n, "symbol": "ABC"[n % 3]} for n in range(30))))
+    pin, columns = table.pin(), ("source_sequence", "price", "kafka_offset")
+    direct = reader()
+
+    def ask(symbol: str, columns=columns) -> list[int]:
+        plan = direct.plan(pin, Predicate(symbols=(symbol,)), columns)
+        frames = [*direct.read(plan, Window(), None, threading.Event())]
+        assert all(frame.columns == list(columns) for frame in frames)
+        return sorted(number for frame in frames for number in frame["source_sequence"])
+
+    assert ask("A") == list(range(0, 30, 3))
+    assert ask("B") == list(range(1, 30, 3))
+    blank(tmp_path)
+    assert ask("A") == list(range(0, 30, 3))
+    assert ask("B", columns[:1]) == list(range(1, 30, 3))
+    for symbol, asked in (("C", columns), ("A", (*columns, "side"))):
+        with pytest.raises(CatalogUnavailable):
+            ask(symbol, asked)
+    direct.close()
+
+
+@pytest.mark.parametrize("value", ["922337203.6854775808", "-1", "99999999999999999"])
+def test_amounts_of_any_size_may_be_asked_for_in_a_list(tmp_path, direct, value):
+    table = FolderTable(tmp_path, TRADES)
+    table.append(rows(TRADES, {"price": Decimal(5)}, {"price": Decimal(7)}))
+    one_of = filter_of(TRADES, "price", Comparison.IN, ("5", value))
+    assert len(found(direct, table, Predicate(filters=(one_of,)), ALL)) == 1
 
 
 def test_columns_asked_for_later_stand_beside_those_that_are_kept(tmp_path, direct):

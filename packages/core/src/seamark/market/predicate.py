@@ -84,6 +84,10 @@ class Filter:
             case Comparison.GE:
                 return column >= value
             case Comparison.IN:
+                # Unscaled amounts may need more than the 64 bits that a list's first value suggests.
+                wide = any(isinstance(one, int) and abs(one) >= 2**63 for one in self.values)
+                if wide:
+                    return column.is_in(pl.lit(pl.Series(self.values, dtype=pl.Int128)).implode())
                 return column.is_in(list(self.values))
 
 

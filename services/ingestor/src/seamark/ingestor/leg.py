@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from seamark.ingestor.errors import VenueUnavailable
+from seamark.ingestor.errors import OutOfRoom, SettingRefused, VenueUnavailable
 from seamark.ingestor.events import SessionEvents
 from seamark.ingestor.progress import AckedOffsets, Progress, TopicPartition
 from seamark.ingestor.publisher import Publisher
@@ -29,6 +29,8 @@ _LONGEST_WAIT_SECONDS = 30.0  # 300 attempts in 5 minutes are allowed
 _STEADY_SECONDS = 30.0
 """A session that lived so long says that the venue is well again."""
 _ROOM_POLL_SECONDS = 0.05
+_RESTATE_SECONDS = 86_400.0
+"""What a venue says of its instruments changes, and the log keeps it for some days only."""
 
 
 class Stopped(Exception):
@@ -66,15 +68,18 @@ class Leg:
         """
         serving = asyncio.create_task(self._publisher.run())
         sessions = asyncio.create_task(self._sessions(drain_seconds))
+        restating = asyncio.create_task(self._restate())
+        tasks = (serving, sessions, restating)
         try:
-            await asyncio.wait((serving, sessions), return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():  # by an error only: without reports no session may go on
-                serving.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in (serving, restating):
+                if task.done():  # by an error only: without reports no session may go on
+                    task.result()
             await sessions
         finally:
-            for task in (serving, sessions):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait((serving, sessions))
+            await asyncio.wait(tasks)
         await self._publisher.drain(drain_seconds)
 
     async def _sessions(self, drain_seconds: float) -> None:
@@ -85,6 +90,15 @@ class Leg:
             reader = self._venue.frame_reader(instruments)
             while not self._stop.is_set():
                 await self._one_session(symbols, reader, drain_seconds)
+
+    async def _restate(self) -> None:
+        """Reference data anew each day; where that fails, the next day."""
+        while True:
+            await asyncio.sleep(_RESTATE_SECONDS)
+            try:
+                self._publish_instruments(await self._venue.instruments())
+            except (VenueUnavailable, SettingRefused, OutOfRoom) as error:
+                _log.warning("reference data was not stated anew: %s", error)
 
     async def _one_session(self, symbols: Sequence[str], reader: FrameReader, drain_seconds: float) -> None:
         await self._until_room()

@@ -39,6 +39,9 @@ class GatewaySettings(LakeSettings):
         min_length=1, description="host:port of each tail replica in the order of ordinals, by commas"
     )
     tail_replication: int = Field(1, ge=1, description="1 to the number of tail replicas, as they have it")
+    tail_rows: int = Field(
+        5_000_000, ge=0, description="0 (no limit) or more: rows that one answer may take of a tail replica"
+    )
     log_budget_rows: int = Field(
         2_000_000, ge=0, description="0 or more: offsets of a table read straight from Kafka for one answer"
     )

@@ -15,13 +15,14 @@ import pyarrow as pa
 from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.sources import Coverage, Range, TailRows
 from seamark.query_gateway.tail_pieces import BUSY, TailPieces
 from seamark.rpc.client import open_channel
 from seamark.rpc.errors import rpc_error
 from seamark.rpc.frames import decode
 from seamark.rpc.predicates import to_proto
-from seamark.rpc.v1 import tail_pb2, tail_pb2_grpc
+from seamark.rpc.v1 import market_data_pb2, tail_pb2, tail_pb2_grpc
 from seamark.stream.replicas import replicas_of
 
 _PATIENCE_SHARE = 0.4
@@ -56,9 +57,11 @@ class _Part:
 class TailReplicas:
     """A `TailSource` over replicas by ordinal."""
 
-    def __init__(self, addresses: Sequence[str], replication: int) -> None:
-        """`addresses`: host:port of each replica, in the order of their ordinals."""
+    def __init__(self, addresses: Sequence[str], replication: int, most_rows: int = 0) -> None:
+        """`addresses`: host:port of each replica, in the order of their ordinals. `most_rows`: that one answer
+        may take of a replica, for they are held at once; 0: any."""
         self._replication = replication
+        self._most_rows = most_rows
         self._channels = [open_channel(address) for address in addresses]
         self._stubs = [tail_pb2_grpc.TailServiceStub(channel) for channel in self._channels]
         self._silent: dict[int, float] = {}
@@ -164,6 +167,7 @@ class TailReplicas:
 
         Raises:
             _Silent: for so long nothing came.
+            TooCostly: more rows match than one answer may take.
         """
         request = tail_pb2.ReadRangesRequest(
             table=kind.value,
@@ -178,6 +182,7 @@ class TailReplicas:
             ],
             columns=columns,
             predicate=to_proto(predicate),
+            max_rows=self._most_rows,
         )
         reason = "TAIL_UNAVAILABLE"
         for _ in range(2):
@@ -191,6 +196,11 @@ class TailReplicas:
             except _Restarted:
                 reason = "TAIL_RESTARTED"
             except grpc.aio.AioRpcError as error:
+                if _too_many_rows(error):
+                    raise TooCostly(
+                        f"more than {self._most_rows:,} rows that are not in the lake yet match: ask for fewer "
+                        f"symbols or a shorter time"
+                    ) from error
                 if (pause_seconds := _pause(error)) is not None:
                     reason = BUSY
                     await asyncio.sleep(min(pause_seconds, max(0.0, deadline_seconds - time.monotonic())))
@@ -251,6 +261,11 @@ class TailReplicas:
 def _standing(part: Coverage) -> tuple[int, bool, int]:
     """Who is further; of those that stand alike, who reads on, and who knows the end best."""
     return part.hi, not part.stopped, part.end_as_of_us
+
+
+def _too_many_rows(error: grpc.aio.AioRpcError) -> bool:
+    said = rpc_error(error)
+    return said is not None and said.code == market_data_pb2.ERROR_CODE_TOO_COSTLY
 
 
 def _pause(error: grpc.aio.AioRpcError) -> float | None:
