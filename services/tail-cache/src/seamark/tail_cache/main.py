@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from seamark.lake.errors import CatalogUnavailable, LakeError
@@ -54,7 +55,7 @@ def main() -> int:
     settings = TailSettings.load()
     logs.configure("tail-cache", settings.log_level)
     try:
-        asyncio.run(run(settings))
+        uvloop.run(run(settings))
     except StoppedAtStart as stopped:
         logger.info("stopped before it had begun", extra={"reason": str(stopped)})
     except (Stopped, StartRefused, LogUnavailable, LakeError) as error:

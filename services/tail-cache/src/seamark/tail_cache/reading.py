@@ -79,6 +79,7 @@ class Reader:
         self._columns = list(columns) or names
         needed = {*self._columns, *predicate.columns}
         self._shared = bool(needed & _SHARED)
+        self._shared_asked = bool(predicate.columns & _SHARED)
         # A frame without columns would have no rows.
         self._kept = [name for name in names if name in needed - _SHARED] or ["kafka_offset"]
         self._asked = predicate
@@ -158,9 +159,12 @@ class Reader:
         self, view: View, group: Sequence[pl.DataFrame], left: tuple[bool, bool]
     ) -> Iterator[pl.DataFrame]:
         rows = group[0] if len(group) == 1 else pl.concat(group, rechunk=True)
-        if self._shared:
+        if self._shared_asked:
             rows = with_stream(rows, view.where, view.topic.topic)
         if (expression := self._left[left]) is not None:
             rows = rows.filter(expression)
-        if len(rows):
-            yield rows[self._columns]
+        if not len(rows):
+            return
+        if self._shared and not self._shared_asked:
+            rows = with_stream(rows, view.where, view.topic.topic)
+        yield rows[self._columns]
