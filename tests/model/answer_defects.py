@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from unittest.mock import patch
 
 import polars as pl
 
+from model.breaking import Defects, swap
 from seamark.consumer_writer.table_writer import TableWriter
 from seamark.lake.foreign import FOREIGN
 from seamark.market.schema import RecordKind
@@ -22,38 +21,18 @@ from seamark.query_gateway.opening import Opening
 from twins import gateway_sources as sources
 from twins.gateway_sources import MemoryTail
 
-Defect = Callable[[ExitStack], None]
-ANSWER_DEFECTS: dict[str, Defect] = {}
-
-
-def defect(name: str) -> Callable[[Defect], Defect]:
-    def register(apply: Defect) -> Defect:
-        ANSWER_DEFECTS[name] = apply
-        return apply
-
-    return register
-
-
-@contextmanager
-def broken_reader(name: str) -> Iterator[None]:
-    """The gateway with one defect."""
-    with ExitStack() as stack:
-        ANSWER_DEFECTS[name](stack)
-        yield
-
-
-def _replace(stack: ExitStack, owner: object, name: str, make: Callable[..., object]) -> None:
-    stack.enter_context(patch.object(owner, name, make(getattr(owner, name))))
+ANSWER_DEFECTS = Defects()
+defect = ANSWER_DEFECTS.named
 
 
 @defect("the seam is one offset beyond H")
 def _(stack):
-    _replace(stack, seam_module, "start_of", lambda real: lambda pin, where: real(pin, where) + 1)
+    swap(stack, seam_module, "start_of", lambda real: lambda pin, where: real(pin, where) + 1)
 
 
 @defect("<= for < at the seam: the tail is read from one offset before H")
 def _(stack):
-    _replace(
+    swap(
         stack,
         reading_module,
         "asked_ranges",
@@ -63,7 +42,7 @@ def _(stack):
 
 @defect("what the tail does not have is not missed")
 def _(stack):
-    _replace(stack, reading_module, "holes", lambda real: lambda *a: [])
+    swap(stack, reading_module, "holes", lambda real: lambda *a: [])
 
 
 @defect("holes are reported as filled")
@@ -81,7 +60,7 @@ def _(stack):
         # Of `below(end) & ~below(watermark)` the second part lets everything pass.
         return lambda vector: pl.lit(value=False) if next(calls) % 2 else real(vector)
 
-    _replace(stack, reading_module, "below", given_again)
+    swap(stack, reading_module, "below", given_again)
 
 
 @defect("history at the head, not at the pinned snapshot")
@@ -93,17 +72,17 @@ def _(stack):
 
         return newest
 
-    _replace(stack, sources.MemoryHistory, "plan", plan)
+    swap(stack, sources.MemoryHistory, "plan", plan)
 
 
 @defect("rows at and beyond E are not left out of history")
 def _(stack):
-    _replace(stack, reading_module, "time_travels", lambda real: lambda pin, end: False)
+    swap(stack, reading_module, "time_travels", lambda real: lambda pin, end: False)
 
 
 @defect("<= for < below E")
 def _(stack):
-    _replace(
+    swap(
         stack,
         sources,
         "below_vector",
@@ -113,7 +92,7 @@ def _(stack):
 
 @defect("E moves between pages: a page is the latest anew")
 def _(stack):
-    _replace(
+    swap(
         stack,
         gateway_module,
         "want_of_cursor",
@@ -130,7 +109,7 @@ def _(stack):
 
         return inclusive
 
-    _replace(stack, order_module, "behind", behind)
+    swap(stack, order_module, "behind", behind)
 
 
 @defect("a window is left out")
@@ -141,12 +120,12 @@ def _(stack):
 
         return fewer
 
-    _replace(stack, sources.MemoryPlan, "windows", windows)
+    swap(stack, sources.MemoryPlan, "windows", windows)
 
 
 @defect("the tail's rows are given with every window")
 def _(stack):
-    _replace(stack, order_module, "inside", lambda real: lambda window: real(type(window)()))
+    swap(stack, order_module, "inside", lambda real: lambda window: real(type(window)()))
 
 
 @defect("order by offset, not by the total order")
@@ -160,7 +139,7 @@ def _(stack):
 
         return by_offset
 
-    _replace(stack, order_module, "ordered", ordered)
+    swap(stack, order_module, "ordered", ordered)
 
 
 @defect("warm-up instead of state: a tail begins with an empty state")
@@ -171,12 +150,12 @@ def _(stack):
 
         return forgetful
 
-    _replace(stack, MemoryTail, "_begin", begin)
+    swap(stack, MemoryTail, "_begin", begin)
 
 
 @defect("what was known then is what is known now")
 def _(stack):
-    _replace(stack, Opening, "want", lambda real: lambda *arguments: reading_module.Want())
+    swap(stack, Opening, "want", lambda real: lambda *arguments: reading_module.Want())
 
 
 @defect("the log's end is as of now, whenever it was asked for")
@@ -187,7 +166,7 @@ def _(stack):
 
         return always_now
 
-    _replace(stack, reading_module, "freshness_ms", freshness_ms)
+    swap(stack, reading_module, "freshness_ms", freshness_ms)
 
 
 @defect("what waits for its commit is as old as the last record below H")
@@ -198,7 +177,7 @@ def _(stack):
 
         return below
 
-    _replace(stack, reading_module, "committed_age_ms", committed_age_ms)
+    swap(stack, reading_module, "committed_age_ms", committed_age_ms)
 
 
 @defect("the writer forgets a foreign change")
@@ -214,4 +193,4 @@ def _(stack):
 
         return forgetful
 
-    _replace(stack, TableWriter, "_change", change)
+    swap(stack, TableWriter, "_change", change)

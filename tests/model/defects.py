@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
 
+from model.breaking import Defects, swap
 from seamark.consumer_writer import adopt as adopt_module
 from seamark.consumer_writer import batch as batch_module
 from seamark.consumer_writer import table_writer as writer_module
@@ -22,33 +21,13 @@ from seamark.sequencing.state import PartitionState, QuoteSequence, TradeSequenc
 from seamark.stream import observe as observe_module
 from twins.lake import MemoryStates, MemoryTable
 
-Defect = Callable[[ExitStack], None]
-DEFECTS: dict[str, Defect] = {}
-
-
-def defect(name: str) -> Callable[[Defect], Defect]:
-    def register(apply: Defect) -> Defect:
-        DEFECTS[name] = apply
-        return apply
-
-    return register
-
-
-@contextmanager
-def broken(name: str) -> Iterator[None]:
-    """The writer with one defect."""
-    with ExitStack() as stack:
-        DEFECTS[name](stack)
-        yield
-
-
-def _replace(stack: ExitStack, owner: object, name: str, make: Callable[..., object]) -> None:
-    stack.enter_context(patch.object(owner, name, make(getattr(owner, name))))
+DEFECTS = Defects()
+defect = DEFECTS.named
 
 
 @defect("drop one row of a batch")
 def _(stack):
-    _replace(stack, batch_module, "batch_rows", lambda real: lambda *a: real(*a)[:-1])
+    swap(stack, batch_module, "batch_rows", lambda real: lambda *a: real(*a)[:-1])
 
 
 @defect("write one row twice")
@@ -62,7 +41,7 @@ def _(stack):
 
     import pyarrow as writer_pa
 
-    _replace(stack, batch_module, "batch_rows", doubled)
+    swap(stack, batch_module, "batch_rows", doubled)
 
 
 @defect("H moves by a commit that only sets properties")
@@ -76,7 +55,7 @@ def _(stack):
 
         return property_only
 
-    _replace(stack, MemoryTable, "apply", apply)
+    swap(stack, MemoryTable, "apply", apply)
 
 
 @defect("no compare: the batch is staged on whatever is there")
@@ -99,7 +78,7 @@ def _(stack):
 
         return decision
 
-    _replace(stack, writer_module, "decide", careless)
+    swap(stack, writer_module, "decide", careless)
 
 
 @defect("<= for < in the compare: a batch may begin before next")
@@ -124,7 +103,7 @@ def _(stack):
 
         return decision
 
-    _replace(stack, writer_module, "decide", lenient)
+    swap(stack, writer_module, "decide", lenient)
 
 
 @defect("a landed batch is not recognised: it is staged again from where the table is")
@@ -140,7 +119,7 @@ def _(stack):
 
         return decision
 
-    _replace(stack, writer_module, "decide", forgetful)
+    swap(stack, writer_module, "decide", forgetful)
 
 
 @defect("the head requirement is left out")
@@ -151,17 +130,17 @@ def _(stack):
 
         return headless
 
-    _replace(stack, MemoryTable, "apply", apply)
+    swap(stack, MemoryTable, "apply", apply)
 
 
 @defect("a rollback of the branch is not noticed")
 def _(stack):
-    _replace(stack, TableView, "rolled_back", lambda real: lambda self: None)
+    swap(stack, TableView, "rolled_back", lambda real: lambda self: None)
 
 
 @defect("warm-up instead of state: a writer begins with an empty state")
 def _(stack):
-    _replace(
+    swap(
         stack,
         writer_module,
         "restore",
@@ -193,8 +172,8 @@ def _(stack):
 
         return remembering
 
-    _replace(stack, TableWriter, "assign", assign)
-    _replace(stack, TableWriter, "release", release)
+    swap(stack, TableWriter, "assign", assign)
+    swap(stack, TableWriter, "release", release)
 
 
 @defect("the state file holds what was read after the batch was sealed")
@@ -215,7 +194,7 @@ def _(stack):
 
         return late
 
-    _replace(stack, TableWriter, "prepare", prepare)
+    swap(stack, TableWriter, "prepare", prepare)
 
 
 @defect("a replayed offset counts as a duplicate")
@@ -230,7 +209,7 @@ def _(stack):
 
         return counting
 
-    _replace(stack, TableWriter, "observe", observe)
+    swap(stack, TableWriter, "observe", observe)
 
 
 @defect("a rebuilt state forgets the epochs before the newest")
@@ -256,7 +235,7 @@ def _(stack):
 
         return rebuild
 
-    _replace(stack, states_module, "rebuild", forgetting)
+    swap(stack, states_module, "rebuild", forgetting)
 
 
 @defect("a damaged state file is taken for an empty one")
@@ -272,7 +251,7 @@ def _(stack):
 
         return trusting
 
-    _replace(stack, states_module, "load", load)
+    swap(stack, states_module, "load", load)
 
 
 class _Empty(dict[str, PartitionState]):
@@ -282,7 +261,7 @@ class _Empty(dict[str, PartitionState]):
 
 @defect("adopt begins a succeeding stream with empty states")
 def _(stack):
-    _replace(
+    swap(
         stack,
         adopt_module,
         "reroute",
@@ -302,7 +281,7 @@ def _(stack):
 
         return blind
 
-    _replace(stack, fold_module, "fold_trades", trades)
+    swap(stack, fold_module, "fold_trades", trades)
     stack.enter_context(patch.object(fold_module, "QUOTE_RESET_US", 10**15))
 
 
@@ -314,8 +293,8 @@ def _(stack):
 
         return below
 
-    _replace(stack, Intervals, "contains", contains)
-    _replace(stack, fold_module, "QUOTE_RESET_US", lambda real: -1)
+    swap(stack, Intervals, "contains", contains)
+    swap(stack, fold_module, "QUOTE_RESET_US", lambda real: -1)
 
 
 @defect("the append time is not a running maximum")
@@ -326,7 +305,7 @@ def _(stack):
 
         return raw
 
-    _replace(stack, observe_module, "append_times", times)
+    swap(stack, observe_module, "append_times", times)
 
 
 @defect("a refused record is not counted")
@@ -339,7 +318,7 @@ def _(stack):
 
         return forgetting
 
-    _replace(stack, TableWriter, "_take", take)
+    swap(stack, TableWriter, "_take", take)
 
 
 @defect("expiry removes the snapshot that the head's checkpoint is read from")
@@ -352,7 +331,7 @@ def _(stack):
 
         return greedy
 
-    _replace(stack, writer_module, "expirable", expirable)
+    swap(stack, writer_module, "expirable", expirable)
 
 
 @defect("reading begins at H without its leader epoch: a truncation while it is read is read over")
@@ -363,7 +342,7 @@ def _(stack):
 
         return epochless
 
-    _replace(stack, TableWriter, "assign", assign)
+    swap(stack, TableWriter, "assign", assign)
 
 
 @defect("the leader epoch at H-1 is not compared: a truncation before the start is read over")
@@ -377,7 +356,7 @@ def _(stack):
 
         return unread
 
-    _replace(stack, writer_module, "find_logs", logs)
+    swap(stack, writer_module, "find_logs", logs)
 
 
 @defect("a lost state file is an empty state")
@@ -395,4 +374,4 @@ def _(stack):
 
         return empty
 
-    _replace(stack, MemoryStates, "get", get)
+    swap(stack, MemoryStates, "get", get)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from model.answer_defects import ANSWER_DEFECTS, broken_reader
+from model.answer_defects import ANSWER_DEFECTS
 from model.answers import CHECKED, AnswerMachine, QuoteAnswerMachine
 
 MACHINES = {"trades": AnswerMachine, "quotes": QuoteAnswerMachine}
@@ -68,7 +68,7 @@ def test_every_answer_is_the_log_below_its_end(kind):
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("name", ANSWER_DEFECTS)
 def test_a_defect_of_the_read_side_turns_the_model_red(name):
-    with broken_reader(name):
+    with ANSWER_DEFECTS.broken(name):
         for seed_number in (1, 2, 3):
             for kind in MACHINES:
                 try:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from model.defects import DEFECTS, broken
+from model.defects import DEFECTS
 from model.machine import QuoteMachine, WriterMachine
 
 MACHINES = {"trades": WriterMachine, "quotes": QuoteMachine}
@@ -50,7 +50,7 @@ def test_table_is_the_fold_of_the_log_whatever_happens(kind, seed_number):
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_defect_turns_the_model_red(name):
-    with broken(name):
+    with DEFECTS.broken(name):
         for kind in MACHINES:
             try:
                 run(kind, 1, RUNS_UNTIL_RED)

@@ -6,11 +6,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import grpc
 import polars as pl
-import pyarrow as pa
 
 from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Predicate
@@ -18,9 +16,9 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.sources import Coverage, Range, TailRows
 from seamark.query_gateway.tail_pieces import BUSY, TailPieces
+from seamark.query_gateway.tail_reply import Part, Restarted, Silent, whole_reply
 from seamark.rpc.client import open_channel
 from seamark.rpc.errors import rpc_error
-from seamark.rpc.frames import decode
 from seamark.rpc.predicates import to_proto
 from seamark.rpc.v1 import market_data_pb2, tail_pb2, tail_pb2_grpc
 from seamark.stream.replicas import replicas_of
@@ -38,20 +36,6 @@ _GLANCE_SECONDS = 0.2
 """Where it stands is waited for so long of who kept silent recently."""
 _MOST_PAUSE_SECONDS = 0.25
 """Before a replica that has too many reads is asked once more."""
-
-
-class _Restarted(Exception):
-    """The replica's epoch changed between first and last frame."""
-
-
-class _Silent(Exception):
-    """The replica said nothing for as long as it was waited for."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    frame: pl.DataFrame | None
-    coverage: tuple[Coverage, ...]
 
 
 class TailReplicas:
@@ -130,7 +114,7 @@ class TailReplicas:
                     part = await self._read_replica(
                         replica, kind, asked, columns, predicate, deadline_seconds, patience
                     )
-                except _Silent:
+                except Silent:
                     self._silent[replica] = time.monotonic()
                     pieces.fail(asked, "TAIL_UNAVAILABLE")
                     turns.append(replica)
@@ -161,12 +145,12 @@ class TailReplicas:
         predicate: Predicate,
         deadline_seconds: float,
         patience_seconds: float,
-    ) -> _Part | str:
+    ) -> Part | str:
         """A restart in the middle, or too many reads, are answered by one more try; anything else is for a peer
         or for Kafka.
 
         Raises:
-            _Silent: for so long nothing came.
+            Silent: for so long nothing came.
             TooCostly: more rows match than one answer may take.
         """
         request = tail_pb2.ReadRangesRequest(
@@ -190,10 +174,10 @@ class TailReplicas:
             if timeout <= 0:
                 return reason
             try:
-                return await _whole(
+                return await whole_reply(
                     self._stubs[replica].ReadRanges(request, timeout=timeout), patience_seconds
                 )
-            except _Restarted:
+            except Restarted:
                 reason = "TAIL_RESTARTED"
             except grpc.aio.AioRpcError as error:
                 if _too_many_rows(error):
@@ -274,53 +258,3 @@ def _pause(error: grpc.aio.AioRpcError) -> float | None:
     if said is not None and said.retry_after_ms:
         return min(said.retry_after_ms / 1000, _MOST_PAUSE_SECONDS)
     return _MOST_PAUSE_SECONDS if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
-
-
-async def _whole(
-    call: grpc.aio.UnaryStreamCall[tail_pb2.ReadRangesRequest, tail_pb2.ReadRangesResponse],
-    patience_seconds: float,
-) -> _Part:
-    """`patience_seconds`: at most between two messages."""
-    header: tail_pb2.ReadHeader | None = None
-    trailer: tail_pb2.ReadTrailer | None = None
-    frames: list[bytes] = []
-    while True:
-        try:
-            async with asyncio.timeout(patience_seconds):
-                message = await call.read()
-        except TimeoutError:
-            call.cancel()
-            raise _Silent from None
-        if not isinstance(message, tail_pb2.ReadRangesResponse):  # the end
-            break
-        which = message.WhichOneof("part")
-        if which == "header":
-            header = message.header
-        elif which == "arrow":
-            frames.append(message.arrow)
-        else:
-            trailer = message.trailer
-    if header is None or trailer is None or header.epoch != trailer.epoch:
-        raise _Restarted
-    frame = None
-    if trailer.rows:
-        frame = pl.DataFrame(pa.Table.from_batches(decode(frames)))
-        if len(frame) != trailer.rows:
-            raise _Restarted
-    coverage = tuple(
-        Coverage(
-            StreamPartition(part.stream_id, part.partition),
-            part.from_offset,
-            part.to_offset,
-            part.lo,
-            part.hi,
-            part.end,
-            part.append_us,
-            part.end_as_of_us,
-            part.stopped,
-            part.committed_append_us,
-        )
-        for part in header.ranges
-        if not part.unassigned
-    )
-    return _Part(frame, coverage)
