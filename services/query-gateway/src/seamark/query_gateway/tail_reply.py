@@ -18,7 +18,6 @@ from seamark.query_gateway.sources import Coverage
 from seamark.rpc.frames import decode
 from seamark.rpc.v1 import tail_pb2
 
-
 _LARGE_BYTES = 1024**2
 """Of a reply that the event loop does not decode itself: others would wait for it."""
 
