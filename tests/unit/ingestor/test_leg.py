@@ -20,15 +20,17 @@ BTC = Instrument("BTCUSDT", "TRADING", "BTC", "USDT", 10**8, 10**5, 10**15, "{}"
 
 
 class Venue:
-    """Nothing listens where it sends legs to. What it states of its instruments, call by call."""
+    """What it states of its instruments, call by call, and where it sends legs to."""
 
     exchange, market = "binance", "spot"
 
-    def __init__(self, *statements: object) -> None:
+    def __init__(self, *statements: object, port: int = 9) -> None:
+        """`port`: the discard port unless somebody listens."""
         self._statements = iter(statements)
+        self._port = port
 
     def stream_url(self) -> str:
-        return "ws://127.0.0.1:9/stream"  # the discard port
+        return f"ws://127.0.0.1:{self._port}/stream"
 
     async def instruments(self):
         said = next(self._statements, None)
@@ -45,14 +47,14 @@ class Venue:
         return object()
 
 
-def leg_of(venue: Venue, producer: MemoryProducer) -> Leg:
+def leg_of(venue: Venue, producer: MemoryProducer, stop: asyncio.Event | None = None) -> Leg:
     kinds = (RecordKind.TRADES, RecordKind.REFERENCE_DATA, RecordKind.FEED_EVENTS)
     destinations = {
         kind: Destination(kind.value, "id", Routing(kind.value, RoutingMode.KEYED, 1)) for kind in kinds
     }
     metrics = IngestorMetrics(CollectorRegistry())
     publisher = Publisher(producer, destinations, 10, metrics)
-    return Leg("a", 0, venue, publisher, metrics, asyncio.Event(), {})
+    return Leg("a", 0, venue, publisher, metrics, stop or asyncio.Event(), {})
 
 
 def test_a_leg_ends_with_the_error_that_ends_its_reports():
@@ -78,3 +80,23 @@ def test_reference_data_is_stated_anew_and_a_venue_that_refuses_is_asked_again_l
         await asyncio.wait((running,))
 
     asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_a_leg_that_is_told_to_stop_does_not_wait_for_a_handshake():
+    async def run() -> None:
+        stop, begun = asyncio.Event(), asyncio.Event()
+
+        async def say_nothing(reader, writer):
+            await reader.read(1)
+            begun.set()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            running = asyncio.create_task(leg_of(Venue([BTC], port=port), MemoryProducer(), stop).run(1))
+            await begun.wait()
+            stop.set()
+            await asyncio.wait_for(running, 5)  # half of what a handshake may take
+
+    asyncio.run(asyncio.wait_for(run(), 20))
