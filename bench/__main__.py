@@ -15,6 +15,7 @@ from bench import (
     direct,
     leg_encode,
     load_profile,
+    question_cost,
     tail,
     writer_throughput,
 )
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "writer_throughput": writer_throughput.run,
     "tail": tail.run,
     "direct": direct.run,
+    "question_cost": question_cost.run,
     "load_profile": load_profile.run,
     "crossover": crossover.run,
 }

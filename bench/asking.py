@@ -21,7 +21,7 @@ import numpy as np
 import uvloop
 
 _TIMEOUT_SECONDS = 30.0
-_WARM_UP = 20
+WARM_UP = 20
 """Requests before the clock runs: connections, caches."""
 _LATE_SECONDS = 1.0
 """Before the first request is due: the client has to get ready."""
@@ -111,7 +111,7 @@ async def _asked(plan: dict[str, Any]) -> Told:
                 inexact += answer.headers.get("Seamark-Exact") == "false"
                 headers.append(answer.headers.get("Seamark-Answer", "{}"))
 
-        for ask in asks[:_WARM_UP]:
+        for ask in asks[:WARM_UP]:
             await one(ask, 0.0, False)
         failures.clear()
         gaps = np.full(len(asks), 1 / plan["per_second"])

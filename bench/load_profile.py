@@ -32,8 +32,8 @@ _A_SECOND = {"tail": 10.0, "hybrid": 3.0, "history": 10.0, "bars": 2.0, "mix": 1
 questions come faster than they can be answered, and a latency says how long the overload lasted."""
 _BARS_SHARE = 0.3
 """Of the requests of other rows, for bars of a day: they are asked seldom."""
-_HOURS, _ROWS_AN_HOUR = 23, 200_000
-_MINUTES, _ROWS_A_MINUTE = 30, 300_000
+HISTORY = (23, 200_000, 30, 300_000)
+"""Hours and rows of each, then minutes and rows of each."""
 _DRAIN_SECONDS = 300.0
 _FILLED_YEAR = {"start": str(FILLED_FROM_US - 10**12), "end": str(FILLED_FROM_US + 10**13)}
 
@@ -44,12 +44,12 @@ def run(requests: int = 1_000, trades: int = 3_000_000) -> dict[str, object]:
     Raises RuntimeError if a part of the load does not run.
     """
     with load() as running:
-        history_end_us = write_history(running.real, _HOURS, _ROWS_AN_HOUR, _MINUTES, _ROWS_A_MINUTE)
+        history_end_us = write_history(running.real, *HISTORY)
         fill(running.real.kafka.bootstrap, trades)
         running.start("tail", "gateway")
         _await(lambda: running.watermark("trades")[1] >= trades, "the tail did not hold the filled topic")
         figures: dict[str, object] = {
-            "history_rows": _HOURS * _ROWS_AN_HOUR + _MINUTES * _ROWS_A_MINUTE,
+            "history_rows": HISTORY[0] * HISTORY[1] + HISTORY[2] * HISTORY[3],
             **_replays(running, trades, history_end_us),
         }
         running.start("writer")
@@ -92,15 +92,14 @@ def _measured(running: Load, requests: int) -> dict[str, object]:
             clients.append(told)
             figures[f"{name}_{label}_ms"] = latencies(told)
 
-    rates = _A_SECOND
-    row("tail_1000_rows_json", load_questions.tail_rows(requests, "json"), rates["tail"])
-    row("tail_1000_rows_arrow", load_questions.tail_rows(requests, "arrow"), rates["tail"])
-    row("hybrid_15_minutes", load_questions.hybrid(requests), rates["hybrid"])
-    row("history_1000_rows", load_questions.history(requests), rates["history"])
-    told = ask(running.url, load_questions.mix(requests), rates["mix"], "poisson")
+    row("tail_1000_rows_json", load_questions.tail_rows(requests, "json"), _A_SECOND["tail"])
+    row("tail_1000_rows_arrow", load_questions.tail_rows(requests, "arrow"), _A_SECOND["tail"])
+    row("hybrid_15_minutes", load_questions.hybrid(requests), _A_SECOND["hybrid"])
+    row("history_1000_rows", load_questions.history(requests), _A_SECOND["history"])
+    told = ask(running.url, load_questions.mix(requests), _A_SECOND["mix"], "poisson")
     clients.append(told)
     figures[f"mix_{CLIENTS}_clients_ms"] = latencies(told)
-    row("bars_of_a_day", load_questions.bars_of_a_day(round(requests * _BARS_SHARE)), rates["bars"])
+    row("bars_of_a_day", load_questions.bars_of_a_day(round(requests * _BARS_SHARE)), _A_SECOND["bars"])
     seconds = time.monotonic() - began
     used = {name: after - cpu[name] for name, after in running.cpu_seconds().items()}
     used["client"] = sum(each.cpu_seconds for each in clients)

@@ -28,6 +28,11 @@ _TITLES = {
         "Direct reader alone",
         "Files as load profile L writes them, read in one process: no tail, no merge, no HTTP.",
     ),
+    "question_cost": (
+        "What a question costs",
+        "CPU of gateway and tail for one question, by itself (`alone`: no feed, an empty tail) and under load profile L; "
+        "`cores_unasked`: what each process uses before it is asked.",
+    ),
     "load_profile": (
         "The read side under load",
         "Load profile L: two legs with 5,000 trades and 5,000 quotes a second together, a writer that commits each "
