@@ -9,7 +9,7 @@ import pytest
 from seamark.lake.checkpoint import ExcludedRange, StreamPartition
 from seamark.lake.errors import CheckpointInvalid
 from seamark.query_gateway.errors import Gone
-from seamark.query_gateway.pin import pin_head, pin_snapshot
+from seamark.query_gateway.pin import Known, pin_head, pin_snapshot
 from seamark.query_gateway.seam import start_of
 from unit.query_gateway.lake import TOPIC, Lake
 
@@ -235,3 +235,12 @@ def test_a_summary_that_cannot_be_read_is_gone():
         pin_snapshot("trades", broken, lake.head)
     with pytest.raises(CheckpointInvalid):
         pin_head("trades", broken)
+
+
+def test_what_is_known_covers_a_history_of_its_revision_that_goes_no_further():
+    watermark = {StreamPartition(1, 0): 7, StreamPartition(1, 1): 0}
+    pin = replace(head_of(Lake()), watermark=watermark, revision=3)
+    assert Known(3, {StreamPartition(1, 0): 7}).covers(pin)
+    assert not Known(3, {StreamPartition(1, 0): 6, StreamPartition(1, 1): 9}).covers(pin)
+    assert not Known(2, {StreamPartition(1, 0): 7}).covers(pin)
+    assert not Known(None, {}).covers(replace(pin, watermark={}))

@@ -56,7 +56,12 @@ def vwap(notional_sum: Decimal, quantity_sum: Decimal) -> Decimal | None:
     # `divisor` is positive, so 0 <= rest < divisor whatever the signs were.
     if 2 * rest > divisor or (2 * rest == divisor and quotient % 2):
         quotient += 1
-    return _EXACT.scaleb(Decimal(quotient), -DECIMAL_SCALE)
+    return scaled(quotient, DECIMAL_SCALE)
+
+
+def scaled(unscaled: int, scale: int) -> Decimal:
+    """unscaled × 10^-scale, exact."""
+    return _EXACT.scaleb(Decimal(unscaled), -scale)
 
 
 def _integers(dividend: Decimal, divisor: Decimal) -> tuple[int, int]:

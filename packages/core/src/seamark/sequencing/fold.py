@@ -113,15 +113,12 @@ def fold_trades(
 ) -> tuple[Mask | None, Epochs | int, TradeSequence]:
     """(mask of accepted or None for all, epoch of each or one for all, the sequence behind them)."""
     number, newest = len(before.epochs) - 1, before.epochs[-1]
-    first, last, count = int(ids[0]), int(ids[-1]), len(ids)
-    if count == 1:
-        earliest = latest = int(venue_us[0])
-    else:
-        earliest, latest = int(venue_us.min()), int(venue_us.max())
-    if number and earliest < newest.opened_us:
+    latest = int(venue_us.max())
+    if number and int(venue_us.min()) < newest.opened_us:
         return _trade_steps(before, ids, venue_us)
+    first, last, count = int(ids[0]), int(ids[-1]), len(ids)
     behind_all = not len(newest.ids.ends) or first > newest.ids.ends[-1]
-    if behind_all and last - first == count - 1 and (count < 3 or bool((ids[1:] > ids[:-1]).all())):
+    if behind_all and last - first == count - 1 and bool((ids[1:] > ids[:-1]).all()):
         # What nearly always holds: the next ids of an unbroken feed.
         run = Intervals(ids[:1].copy(), ids[-1:].copy())
         return None, number, _with_newest(before, newest.ids.union(run), latest)

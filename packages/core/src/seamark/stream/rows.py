@@ -71,11 +71,9 @@ def records_of(rows: pl.DataFrame) -> Records:
     first_rows = np.zeros(len(distinct), dtype=np.int64)
     first_rows[codes[::-1]] = np.arange(len(rows))[::-1]
     symbols = texts[3][first_rows].to_list()
-    names = [
-        [column[0]] * len(symbols) if alike else column[first_rows].to_list() for column in texts[:3]
-    ] + [symbols]
+    names = [[column[0]] * len(symbols) if alike else column[first_rows].to_list() for column in texts[:3]]
     return Records(
-        tuple(starmap(SequenceKey, zip(*names, strict=True))),
+        tuple(starmap(SequenceKey, zip(*names, symbols, strict=True))),
         codes,
         rows["source_sequence"].to_numpy(),
         rows["timestamp"].to_physical().to_numpy(),

@@ -91,8 +91,8 @@ class KafkaSource:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "enable.partition.eof": False,
-                # Rows wait for a flush anyway: a tenth of a second's records in one answer cost the broker
-                # and this process half of what an answer for each appended batch does.
+                # Rows wait for a flush anyway: a tenth of a second's records come in one answer, not in one for
+                # each batch that is appended, which broker and writer would pay for.
                 "fetch.min.bytes": 1_000_000,
                 "fetch.wait.max.ms": 100,
                 # When behind, few large fetches. The queue is small: a queued record costs a

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeVar
 
 from seamark.ingestor.errors import OutOfRoom, SettingRefused, VenueUnavailable
 from seamark.ingestor.events import SessionEvents
@@ -16,13 +15,12 @@ from seamark.ingestor.progress import AckedOffsets, Progress, TopicPartition
 from seamark.ingestor.publisher import Publisher
 from seamark.ingestor.reference import instrument_record
 from seamark.ingestor.session import Ending, Session
+from seamark.ingestor.stopping import Stopped, unless_stopped
 from seamark.ingestor.venue import FrameReader, Instrument, Venue
 from seamark.telemetry.logs import correlated
 from seamark.telemetry.metrics import IngestorMetrics
 
 _log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30.0  # 300 attempts in 5 minutes are allowed
@@ -31,10 +29,6 @@ _STEADY_SECONDS = 30.0
 _ROOM_POLL_SECONDS = 0.05
 _RESTATE_SECONDS = 86_400.0
 """What a venue says of its instruments changes, and the log keeps it for some days only."""
-
-
-class Stopped(Exception):
-    """The process was told to stop while it waited for something."""
 
 
 class Leg:
@@ -150,7 +144,7 @@ class Leg:
     async def _ask_instruments(self) -> Sequence[Instrument]:
         while True:
             try:
-                instruments = await self._unless_stopped(self._venue.instruments())
+                instruments = await unless_stopped(self._venue.instruments(), self._stop)
             except VenueUnavailable as error:
                 _log.warning("the venue does not state its instruments: %s", error)
                 await self._wait_before_retry("NOT_ANSWERED", error.retry_after_seconds)
@@ -160,23 +154,11 @@ class Leg:
 
     async def _until_room(self) -> None:
         while not self._publisher.has_room:
-            await self._unless_stopped(asyncio.sleep(_ROOM_POLL_SECONDS))
+            await unless_stopped(asyncio.sleep(_ROOM_POLL_SECONDS), self._stop)
 
     async def _wait_before_retry(self, cause: str, at_least_seconds: float) -> None:
         self._metrics.reconnects.labels(cause).inc()
-        await self._unless_stopped(asyncio.sleep(max(at_least_seconds, self._waits.next())))
-
-    async def _unless_stopped(self, awaited: Awaitable[_T]) -> _T:
-        """What `awaited` gives. Raises Stopped as soon as the leg is told to stop."""
-        task = asyncio.ensure_future(awaited)
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-            raise Stopped
-        return task.result()
+        await unless_stopped(asyncio.sleep(max(at_least_seconds, self._waits.next())), self._stop)
 
 
 class _Waits:

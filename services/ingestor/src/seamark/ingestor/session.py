@@ -15,6 +15,7 @@ from seamark.ingestor.errors import IngestorError, OutOfRoom, VenueUnavailable
 from seamark.ingestor.events import SessionEvents
 from seamark.ingestor.progress import Delivered, Progress
 from seamark.ingestor.publisher import Publisher
+from seamark.ingestor.stopping import unless_stopped
 from seamark.ingestor.venue import Accepted, FrameReader, Notice, Refused, Venue
 from seamark.stream.deadletter import DeadLetter, VenueFrame
 from seamark.telemetry.metrics import IngestorMetrics
@@ -71,9 +72,22 @@ class Session(WSListener):
 
         Raises:
             VenueUnavailable: no connection came about; nothing was published.
+            Stopped: nor was any before `stop` was set.
             IngestorError: Kafka has failed for good.
         """
-        transport = await self._connect(stop)
+        connecting = ws_connect(
+            lambda: self,
+            self._venue.stream_url(),
+            enable_auto_ping=True,
+            auto_ping_idle_timeout=_PING_AFTER_IDLE_SECONDS,
+            auto_ping_reply_timeout=_PONG_SECONDS,
+            max_frame_size=_LARGEST_FRAME_BYTES,
+        )
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                transport, _ = await unless_stopped(connecting, stop)
+        except (OSError, TimeoutError, WSError) as error:
+            raise VenueUnavailable(f"{type(error).__name__} {error}".strip()) from error
         over = asyncio.create_task(self._until_disconnected(transport))
         stopping = asyncio.create_task(stop.wait())
         helpers = [asyncio.create_task(self._report()), asyncio.create_task(self._prove_idle(transport))]
@@ -100,34 +114,6 @@ class Session(WSListener):
         if self._failure is not None:
             raise self._failure
         return self._ending or Ending.CONNECTION_LOST
-
-    async def _connect(self, stop: asyncio.Event) -> WSTransport:
-        """Raises VenueUnavailable: no connection came about, within the time or before `stop` was set."""
-        connecting = asyncio.ensure_future(
-            ws_connect(
-                lambda: self,
-                self._venue.stream_url(),
-                enable_auto_ping=True,
-                auto_ping_idle_timeout=_PING_AFTER_IDLE_SECONDS,
-                auto_ping_reply_timeout=_PONG_SECONDS,
-                max_frame_size=_LARGEST_FRAME_BYTES,
-            )
-        )
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait(
-                (connecting, stopping), timeout=_CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not connecting.done():
-                reason = "stopped" if stopping.done() else f"no handshake within {_CONNECT_SECONDS:g} s"
-                raise VenueUnavailable(reason)
-            transport, _ = connecting.result()
-        except (OSError, WSError) as error:
-            raise VenueUnavailable(f"{type(error).__name__} {error}".strip()) from error
-        finally:
-            stopping.cancel()
-            connecting.cancel()
-        return transport
 
     def close(self) -> None:
         """Publish how the session ended: what stands of its claims, then SESSION_CLOSED. Call once, after `run`."""

@@ -8,18 +8,17 @@ merge without loss; division happens once, at the end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Context, Decimal
+from decimal import Decimal
 
 import polars as pl
 import pyarrow as pa
 
 from seamark.market.decimals import INTEGER_DIGITS
-from seamark.market.notional import AMOUNT, notional, total, vwap
+from seamark.market.notional import AMOUNT, notional, scaled, total, vwap
 from seamark.market.schema import DECIMAL_SCALE
 
 COLUMNS = ("timestamp", "price", "quantity")
 _INT128_LIMIT = 2**127
-_EXACT = Context(prec=200)  # more digits than any sum here has
 _BEYOND_PRICES = 10**INTEGER_DIGITS
 
 BARS_SCHEMA = pa.schema(
@@ -117,9 +116,7 @@ def finished(state: pl.DataFrame, states: Sequence[str], complete: Sequence[bool
         [
             pa.array(state["start_us"].to_list(), pa.int64()).cast(pa.timestamp("us", "UTC")),
             *prices.columns,
-            pa.array(
-                [_scaled(volume, DECIMAL_SCALE) for volume in volumes], pa.decimal128(38, DECIMAL_SCALE)
-            ),
+            pa.array([scaled(volume, DECIMAL_SCALE) for volume in volumes], pa.decimal128(38, DECIMAL_SCALE)),
             pa.array([_text(value) for value in sums], pa.string()),
             pa.array(averages, AMOUNT),
             pa.array(state["trades"].to_list(), pa.int64()),
@@ -131,13 +128,9 @@ def finished(state: pl.DataFrame, states: Sequence[str], complete: Sequence[bool
 
 
 def _average(notional_sum: int, volume: int) -> Decimal | None:
-    average = vwap(_scaled(notional_sum, 2 * DECIMAL_SCALE), _scaled(volume, DECIMAL_SCALE))
+    average = vwap(scaled(notional_sum, 2 * DECIMAL_SCALE), scaled(volume, DECIMAL_SCALE))
     # Quantities below zero, which no venue should send, can make it greater than any price.
     return None if average is None or abs(average) >= _BEYOND_PRICES else average
-
-
-def _scaled(value: int, scale: int) -> Decimal:
-    return _EXACT.scaleb(Decimal(value), -scale)
 
 
 def _text(value: int) -> str:

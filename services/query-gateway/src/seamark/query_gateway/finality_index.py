@@ -18,7 +18,8 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway.finality import Event, Frontier, Settled
 from seamark.query_gateway.opening import Opened, Opening
 from seamark.query_gateway.ordered_rows import collect
-from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion, Vector
+from seamark.query_gateway.pin import Known
+from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion
 from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.shared_run import SharedRun, share_seconds
@@ -66,10 +67,8 @@ class _Feed:
     """What is not folded was appended no earlier."""
     newest_us: int = 0
     """Append time of the newest event."""
-    revision: int | None = None
-    """Of the table when it was last read."""
-    end: Vector = field(default_factory=dict)
-    """E of that reading."""
+    known: Known = Known(None, {})
+    """What was read."""
 
     def add(self, rows: pl.DataFrame) -> None:
         """Fold events in the order of the log; those folded already are passed over."""
@@ -196,12 +195,10 @@ class FinalityIndex:
         self, name: MarketName, feed: _Feed, asked: Sequence[_Asked], want: Want, call: Call
     ) -> _Told:
         newer = Filter("kafka_timestamp", Comparison.GE, (feed.next_us,))
-        same = self._opening.pins.current(_KIND).revision == feed.revision
-        known = feed.end if same else None
-        opened, rows = await self._events(name, _KINDS, (newer,), want, call, known)
+        opened, rows = await self._events(name, _KINDS, (newer,), want, call, feed.known)
         if rows is not None:
             await asyncio.to_thread(feed.add, rows)
-        feed.end, feed.revision = opened.table.end, opened.table.pin.revision
+        feed.known = Known(opened.table.pin.revision, opened.table.end)
         feed.next_us = max(feed.next_us, feed.newest_us - opened.table.freshness_ms * 1000 - _MARGIN_US)
         if len(feed.shards) > 1 and any(one.symbol not in feed.shard_of for one in asked):
             # The session that has the symbol began before all these events.
@@ -225,7 +222,7 @@ class FinalityIndex:
         filters: tuple[Filter, ...],
         want: Want,
         call: Call,
-        known: Vector | None = None,
+        known: Known | None = None,
     ) -> tuple[Opened, pl.DataFrame | None]:
         filters = (
             Filter("kind", Comparison.IN, kinds),

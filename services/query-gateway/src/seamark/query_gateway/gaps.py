@@ -19,6 +19,7 @@ from seamark.query_gateway.errors import Gone, TooCostly, Unavailable
 from seamark.query_gateway.header import Gap
 from seamark.query_gateway.opening import NamedGaps, Opened, Opening
 from seamark.query_gateway.ordered_rows import collect
+from seamark.query_gateway.pin import Known
 from seamark.query_gateway.question import Consistency, Vector
 from seamark.query_gateway.reading import OpenTable, Want
 from seamark.query_gateway.running import Call
@@ -62,7 +63,7 @@ class _Event(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _OpenGap:
     gap: Gap
     declared_us: int
 
@@ -71,7 +72,7 @@ class _Known:
 class _Told:
     """The ledger at one moment."""
 
-    open: tuple[_Known, ...]
+    open: tuple[_OpenGap, ...]
     table: OpenTable
 
 
@@ -86,14 +87,12 @@ class GapLedger:
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
         self._events: frozenset[_Event] = frozenset()
-        self._open: tuple[_Known, ...] = ()
+        self._open: tuple[_OpenGap, ...] = ()
         """What all of them come to."""
-        self._end: Vector = {}
-        """E of the last reading."""
+        self._read_so_far = Known(None, {})
+        """Revision and E of the last reading: with another revision, ranges may have come back that were taken out."""
         self._since_us = 0
         """All that was appended earlier is among the events."""
-        self._revision: int | None = None
-        """Of the table: with another one, ranges may have come back that were taken out."""
         self._shared = SharedRun("gap-ledger", self._extend)
         self._failing = ""
 
@@ -133,7 +132,7 @@ class GapLedger:
         return NamedGaps(_touching(_folded(self._events, table.end, table.known_at_us), predicate))
 
     def _covers(self, end: Vector) -> bool:
-        return all(offset <= self._end.get(where, 0) for where, offset in end.items())
+        return all(offset <= self._read_so_far.end.get(where, 0) for where, offset in end.items())
 
     def _unknown(self, error: Exception) -> NamedGaps:
         reason = str(error) or type(error).__name__
@@ -146,10 +145,8 @@ class GapLedger:
         """Up to the newest event. Raises Unavailable: not all could be read; nothing is folded then."""
         opening = self._opening
         began_us, revision = opening.now_us(), opening.pins.current(_KIND).revision
-        same = revision == self._revision
-        opened, events = await self._read(
-            Want(), self._since_us if same else 0, self._end if same else None, call
-        )
+        same = revision == self._read_so_far.revision
+        opened, events = await self._read(Want(), self._since_us if same else 0, call)
         table = opened.table
         _check_whole(table)
         if not same:
@@ -158,32 +155,30 @@ class GapLedger:
             self._events |= events
             self._open = _folded(self._events, None, None)
         # A pin that has changed in between may be of another revision: then all is read once more.
-        self._revision = revision if table.pin.revision == revision else None
-        self._end = table.end
+        self._read_so_far = Known(revision if table.pin.revision == revision else None, table.end)
         self._since_us = max(self._since_us, began_us - table.freshness_ms * 1000 - _MARGIN_US)
         return _Told(self._open, table)
 
     async def _earlier(self, want: Want, call: Call) -> _Told:
         """By a vector that is given, or by a time."""
-        if self._revision is None:
+        if self._read_so_far.revision is None:
             # Else everything would be read for this one answer, and forgotten.
             await self._shared.result(share_seconds(call))
         kept = self._events
-        same = self._opening.pins.current(_KIND).revision == self._revision
-        opened, events = await self._read(want, self._since_us, self._end if same else None, call)
+        opened, events = await self._read(want, self._since_us, call)
         table = opened.table
         _check_whole(table)
         return _Told(_folded(kept | events, table.end, want.known_at_us), table)
 
-    async def _read(
-        self, want: Want, since_us: int, known: Vector | None, call: Call
-    ) -> tuple[Opened, frozenset[_Event]]:
+    async def _read(self, want: Want, since_us: int, call: Call) -> tuple[Opened, frozenset[_Event]]:
         filters = (
             Filter("kind", Comparison.IN, (*_OPEN, *_CLOSED)),
             Filter("kafka_timestamp", Comparison.GE, (since_us,)),
         )
         predicate = Predicate(filters=filters, known_at_us=want.known_at_us)
-        opened, rows = await self._opening.read(_KIND, predicate, _COLUMNS, want, call, collect, known=known)
+        opened, rows = await self._opening.read(
+            _KIND, predicate, _COLUMNS, want, call, collect, known=self._read_so_far
+        )
         return opened, frozenset() if rows is None else _events(rows)
 
 
@@ -220,9 +215,9 @@ def _events(rows: pl.DataFrame) -> frozenset[_Event]:
     )
 
 
-def _folded(events: Iterable[_Event], end: Vector | None, known_at_us: int | None) -> tuple[_Known, ...]:
+def _folded(events: Iterable[_Event], end: Vector | None, known_at_us: int | None) -> tuple[_OpenGap, ...]:
     """What is open by the events below `end` that were appended until `known_at_us`; None: by all."""
-    found: dict[str, _Known] = {}
+    found: dict[str, _OpenGap] = {}
     told: set[str] = set()
     for event in sorted(events, key=lambda one: one[:3]):
         if end is not None and event.offset >= end.get(StreamPartition(event.stream_id, event.partition), 0):
@@ -237,15 +232,15 @@ def _folded(events: Iterable[_Event], end: Vector | None, known_at_us: int | Non
             found.pop(gap.gap_id, None)
             continue
         before = found.get(gap.gap_id)
-        found[gap.gap_id] = _Known(gap, before.declared_us if before else event.told_us)
+        found[gap.gap_id] = _OpenGap(gap, before.declared_us if before else event.told_us)
     return tuple(found.values())
 
 
-def _touching(known: Iterable[_Known], predicate: Predicate) -> tuple[Gap, ...]:
+def _touching(known: Iterable[_OpenGap], predicate: Predicate) -> tuple[Gap, ...]:
     return tuple(one.gap for one in known if _touches(one, predicate))
 
 
-def _touches(known: _Known, predicate: Predicate) -> bool:
+def _touches(known: _OpenGap, predicate: Predicate) -> bool:
     gap = known.gap
     if predicate.symbols and gap.symbol not in predicate.symbols:
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from seamark.market.order import total_order
@@ -62,19 +61,17 @@ def _varying(frame: pl.DataFrame, keys: Sequence[str]) -> list[str]:
 
 def _in_order(frame: pl.DataFrame, keys: Sequence[str], descending: bool) -> bool:
     """Whether rows surely are in order already: a symbol's rows of files one behind the other, and of the tail
-    behind them, mostly are, and looking takes a tenth of sorting."""
-    tied: npt.NDArray[np.bool_] | None = None
+    behind them, mostly are, and looking takes a small part of sorting."""
+    tied = np.ones(len(frame) - 1, np.bool_)
     for name in keys:
         column = frame[name]
         if column.dtype in (pl.String, pl.Categorical) or column.null_count():
             return False
         values = column.to_physical().to_numpy()
         first, second = (values[1:], values[:-1]) if descending else (values[:-1], values[1:])
-        wrong = first > second
-        if bool((wrong if tied is None else wrong & tied).any()):
+        if bool(((first > second) & tied).any()):
             return False
-        equal = first == second
-        tied = equal if tied is None else equal & tied
+        tied &= first == second
         if not bool(tied.any()):
             return True
     return True  # equal in all keys: the order says nothing of them

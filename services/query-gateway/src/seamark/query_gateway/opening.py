@@ -10,20 +10,20 @@ from typing import TypeVar
 
 import polars as pl
 
-from seamark.lake.errors import LakeError
 from seamark.market.predicate import Clock, Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.consistency import want_of
 from seamark.query_gateway.cursor import Cursor, CursorCodec, CursorTooLong, TableCursor
 from seamark.query_gateway.ended_streams import knows_ended, with_ended, without_ended
-from seamark.query_gateway.errors import Invalid, TooCostly, Unavailable
+from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.header import AnswerHeader, Estimate, Gap
 from seamark.query_gateway.level import Level
 from seamark.query_gateway.merge import Position
 from seamark.query_gateway.ordered_rows import ordered_frames
-from seamark.query_gateway.pin import Pin
+from seamark.query_gateway.pin import Known, Pin
 from seamark.query_gateway.pins import PinCache
-from seamark.query_gateway.question import Consistency, Engine, Vector
+from seamark.query_gateway.planning import Planner, estimate_of
+from seamark.query_gateway.question import Consistency, Engine
 from seamark.query_gateway.reading import OpenTable, TableOpener, Want
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone
@@ -82,7 +82,7 @@ class Opening:
         self._level = level
         self.codec = codec
         self._opener = opener
-        self._histories = histories
+        self._planner = Planner(histories, limits.direct_bytes)
         self._limits = limits
         self.now_us = now_us
 
@@ -98,25 +98,25 @@ class Opening:
         want: Want,
         call: Call,
         engine: Engine | None = None,
-        known: Vector | None = None,
+        known: Known | None = None,
     ) -> Opened:
         """Open a table and plan its history, both at once. `known`: as `read` has it."""
         want = await self._whole(kind, want)
         pin = self.pins.current(kind)
-        planning = asyncio.create_task(self._plan(pin, predicate, columns, engine, known))
+        planning = asyncio.create_task(self._planner.plan(pin, predicate, columns, engine, known))
         try:
             table = await self._opener.open(kind, predicate, columns, want, call)
-            chosen, plan, estimate = await planning
+            planned = await planning
         finally:
             planning.cancel()
         if table.pin.snapshot_id != pin.snapshot_id:
-            chosen, plan, estimate = await self._plan(table.pin, predicate, columns, engine, known)
-        if self._limits.rows and estimate.rows > self._limits.rows:
+            planned = await self._planner.plan(table.pin, predicate, columns, engine, known)
+        if self._limits.rows and planned.estimate.rows > self._limits.rows:
             raise TooCostly(
-                f"history would be read for up to {estimate.rows:,} rows, must be at most {self._limits.rows:,}: "
+                f"history would be read for up to {planned.estimate.rows:,} rows, must be at most {self._limits.rows:,}: "
                 f"ask for fewer symbols or a shorter time"
             )
-        return Opened(table, chosen, plan, estimate)
+        return Opened(table, planned.engine, planned.plan, planned.estimate)
 
     async def read(
         self,
@@ -131,11 +131,11 @@ class Opening:
         limit: int = 0,
         descending: bool = False,
         position: Position | None = None,
-        known: Vector | None = None,
+        known: Known | None = None,
     ) -> tuple[Opened, T]:
         """A table opened, and what `take` makes of its rows (`ordered_frames`, with `columns`).
 
-        `known`: rows below these offsets are of no use; where H(S) is not beyond them, history is not read.
+        `known`: rows that are of no use; a history that has no others is not read.
 
         A snapshot whose files are gone has expired: then once more from the newest one, with the same E;
         `take` is called anew.
@@ -182,16 +182,16 @@ class Opening:
         Raises:
             Unavailable: it was never loaded.
         """
-        nothing = _estimate(HistoryEstimate(0, 0, 0), Engine.DIRECT)
+        nothing = estimate_of(HistoryEstimate(0, 0, 0), Engine.DIRECT)
         return Opened(self._opener.unread(kind, reason), Engine.DIRECT, None, nothing)
 
     async def estimate(
         self, pin: Pin, predicate: Predicate, columns: Sequence[str], engine: Engine | None
     ) -> Estimate:
         """What answering this takes: history, and the rows that wait behind it."""
-        history = (await self._plan(pin, predicate, columns, engine))[2]
+        history = (await self._planner.plan(pin, predicate, columns, engine)).estimate
         waiting = self._opener.seen.records_behind(pin, predicate.symbols)
-        return _estimate(
+        return estimate_of(
             HistoryEstimate(history.rows + waiting, history.bytes, history.files), history.engine
         )
 
@@ -207,43 +207,8 @@ class Opening:
                 f"for a shorter time, fewer symbols, or say with tolerance_us how old a quote may be"
             )
 
-    async def _plan(
-        self,
-        pin: Pin,
-        predicate: Predicate,
-        columns: Sequence[str],
-        wanted: Engine | None,
-        known: Vector | None = None,
-    ) -> tuple[Engine, HistoryPlan | None, Estimate]:
-        if wanted is not None and wanted not in self._histories:
-            raise Invalid(
-                "engine",
-                f"engine was {wanted.value}, must be {' or '.join(e.value for e in self._histories)}",
-            )
-        unneeded = known is not None and all(
-            offset <= known.get(where, 0) for where, offset in pin.watermark.items()
-        )
-        if pin.snapshot_id is None or unneeded:
-            return Engine.DIRECT, None, _estimate(HistoryEstimate(0, 0, 0), Engine.DIRECT)
-        engine = wanted or Engine.DIRECT
-        try:
-            plan = await asyncio.to_thread(self._histories[engine].plan, pin, predicate, columns)
-            if (
-                wanted is None
-                and Engine.TRINO in self._histories
-                and plan.estimate.bytes > self._limits.direct_bytes
-            ):
-                engine = Engine.TRINO
-                plan = await asyncio.to_thread(self._histories[engine].plan, pin, predicate, columns)
-        except LakeError as error:
-            raise Unavailable(f"history of table {pin.table} cannot be planned: {error}") from error
-        except SnapshotGone as error:
-            raise SnapshotGone(f"history of table {pin.table} is gone: {error}") from error
-        estimate = plan.estimate
-        return engine, plan if estimate.files else None, _estimate(estimate, engine)
-
     def history(self, opened: Opened) -> History:
-        return self._histories[opened.engine]
+        return self._planner.history(opened.engine)
 
     def cursor(
         self,
@@ -309,8 +274,3 @@ class Opening:
 
 def _tables(opened: Sequence[Opened], gaps: NamedGaps) -> list[OpenTable]:
     return [*(one.table for one in opened), *([gaps.ledger] if gaps.ledger is not None else [])]
-
-
-def _estimate(found: HistoryEstimate, engine: Engine) -> Estimate:
-    cost = 1 + found.rows // 10_000 + found.bytes // 1024**2
-    return Estimate(found.rows, found.bytes, found.files, engine, cost)

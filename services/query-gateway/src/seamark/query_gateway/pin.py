@@ -47,6 +47,22 @@ class Pin:
         return self.streams[where.stream_id].topic
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Rows that somebody has read and kept: all below `end`, of a table of this revision."""
+
+    revision: int | None
+    """None: nothing is kept."""
+    end: Vector
+
+    def covers(self, pin: Pin) -> bool:
+        """Whether history(S) has no row besides. With another revision, ranges may have come back that were
+        taken out."""
+        return pin.revision == self.revision and all(
+            offset <= self.end.get(where, 0) for where, offset in pin.watermark.items()
+        )
+
+
 Ranges: TypeAlias = Callable[[str | None], tuple[ExcludedRange, ...]]
 """Reads the shed and lost ranges that a property or summary names."""
 

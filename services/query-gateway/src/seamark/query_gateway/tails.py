@@ -180,12 +180,13 @@ class TailReplicas:
             except Restarted:
                 reason = "TAIL_RESTARTED"
             except grpc.aio.AioRpcError as error:
-                if _too_many_rows(error):
+                said = rpc_error(error)
+                if said is not None and said.code == market_data_pb2.ERROR_CODE_TOO_COSTLY:
                     raise TooCostly(
                         f"more than {self._most_rows:,} rows that are not in the lake yet match: ask for fewer "
                         f"symbols or a shorter time"
                     ) from error
-                if (pause_seconds := _pause(error)) is not None:
+                if (pause_seconds := _pause(error, said)) is not None:
                     reason = BUSY
                     await asyncio.sleep(min(pause_seconds, max(0.0, deadline_seconds - time.monotonic())))
                     continue
@@ -247,14 +248,8 @@ def _standing(part: Coverage) -> tuple[int, bool, int]:
     return part.hi, not part.stopped, part.end_as_of_us
 
 
-def _too_many_rows(error: grpc.aio.AioRpcError) -> bool:
-    said = rpc_error(error)
-    return said is not None and said.code == market_data_pb2.ERROR_CODE_TOO_COSTLY
-
-
-def _pause(error: grpc.aio.AioRpcError) -> float | None:
+def _pause(error: grpc.aio.AioRpcError, said: market_data_pb2.Error | None) -> float | None:
     """How soon to ask again one that reads for too many already; None: that is not what it said."""
-    said = rpc_error(error)
     if said is not None and said.retry_after_ms:
         return min(said.retry_after_ms / 1000, _MOST_PAUSE_SECONDS)
     return _MOST_PAUSE_SECONDS if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
