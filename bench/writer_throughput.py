@@ -32,7 +32,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "SHIBUSDT", "ARBUSDT", "JASMYUSDT", 
 PARTITIONS = 4
 
 
-def run(count: int = 18_000_000) -> dict[str, object]:
+def run(count: int = 21_000_000) -> dict[str, object]:
     """Figures of one drain of `count` trades. Raises RuntimeError unless every one became a row."""
     with engines() as real:
         environment = real.writer_environment(FLUSH_SECONDS=10, PARTITIONS=PARTITIONS, LOG_LEVEL="INFO")
@@ -140,7 +140,7 @@ def _produce(bootstrap: str, routing_text: str, symbols: tuple[str, ...], count:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trades", type=int, default=18_000_000)
+    parser.add_argument("--trades", type=int, default=21_000_000)
     print(json.dumps(run(parser.parse_args().trades), indent=1))
 
 

@@ -37,15 +37,26 @@ def catalog_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog
 
 
 @pytest.fixture(scope="session")
-def trino(catalog_server: CatalogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrinoServer]:
-    """A running Trino over that catalog. Skips the test where no JDK or no jars can be had."""
+def trino_if_any(
+    catalog_server: CatalogServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TrinoServer | EngineMissingError]:
+    """A running Trino over that catalog, or why there is none: no JDK or no jars can be had."""
     server = TrinoServer(tmp_path_factory.mktemp("trino"), catalog_server)
     try:
         server.start()
     except EngineMissingError as missing:
-        pytest.skip(str(missing))
+        yield missing
+        return
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def trino(trino_if_any: TrinoServer | EngineMissingError) -> TrinoServer:
+    """A running Trino over that catalog. Skips the test where none can be had."""
+    if isinstance(trino_if_any, EngineMissingError):
+        pytest.skip(str(trino_if_any))
+    return trino_if_any
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,22 +28,17 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from pyiceberg.catalog import load_catalog
-from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.table import Table, Transaction
-from pyiceberg.table.snapshots import Operation, Snapshot
-from pyiceberg.table.update import RemoveSnapshotsUpdate
+from pyiceberg.table import Table
 
+from integration import maintenance
 from integration.fault_proxy import FaultProxy
 from seamark.consumer_writer.main import init
 from seamark.consumer_writer.settings import WriterSettings
 from seamark.lake.checkpoint import Checkpoint
-from seamark.lake.datafiles import write_data_files
 from seamark.lake.iceberg import IcebergTable
 from seamark.lake.view import TableView
-from seamark.local.engines import CatalogServer, KafkaNode, dies_with_parent
+from seamark.local.engines import CatalogServer, KafkaNode, TrinoServer, dies_with_parent
 from seamark.market.decimals import to_bytes
-from seamark.market.order import iceberg_sort_columns
 from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
 from seamark.stream.encode import Encoder
@@ -403,55 +397,20 @@ class Market:
         return figures
 
     def rewrite(self, most_files: int = 1_000_000) -> int:
-        """Maintain the table as an engine's optimize does: files into new ones, rows kept.
+        """`maintenance.rewrite` of the trades."""
+        return maintenance.rewrite(self.table(), most_files)
 
-        Gives the id of the `replace` snapshot. Raises CommitFailedException where a writer was first.
-        """
-        table = self.table()
-        tasks = list(islice(table.scan().plan_files(), most_files))
-        scan = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue())
-        rows = scan.to_table(tasks).sort_by(
-            [(name, "ascending") for name in iceberg_sort_columns(RecordKind.TRADES)]
-        )
-        transaction = Transaction(table, autocommit=False)
-        producer = transaction.update_snapshot().overwrite()
-        for task in tasks:
-            producer.delete_data_file(task.file)
-        for file in write_data_files(table, rows):
-            producer.append_data_file(file)
-        updates, requirements = producer._commit()
-        # pyiceberg makes no replace itself; what it stages for an overwrite is the same but for the name.
-        added, *others = updates
-        summary = added.snapshot.summary.model_copy(update={"operation": Operation.REPLACE})
-        snapshot = added.snapshot.model_copy(update={"summary": summary})
-        added = added.model_copy(update={"snapshot": snapshot})
-        self.catalog.commit_table(table, requirements, (added, *others))
-        return snapshot.snapshot_id
+    def optimize(self, trino: TrinoServer) -> int:
+        """`maintenance.optimize` of the trades."""
+        return maintenance.optimize(self.table(), trino)
 
     def expire(self, files: bool = False) -> int:
-        """All snapshots out of the metadata but the head and what lies between it and the writer's last.
-
-        Gives how many; with `files`, what none of the others needs is deleted, too.
-        """
+        """All snapshots of the trades but the head and what lies between it and the writer's last; how many."""
         view, table = self.view(), self.table()
         stay = {*view.path_to_own(view.head_id), table.metadata.current_snapshot_id}
-        old = [snapshot for snapshot in table.snapshots() if snapshot.snapshot_id not in stay]
-        gone = _files_of(table, old) - _files_of(table, [s for s in table.snapshots() if s not in old])
-        ids = [snapshot.snapshot_id for snapshot in old]
-        self.catalog.commit_table(table, (), (RemoveSnapshotsUpdate(snapshot_ids=ids),))  # type: ignore[call-arg]
-        for path in gone if files else ():
-            table.io.delete(path)
-        return len(ids)
-
-
-def _files_of(table: Table, snapshots: Sequence[Snapshot]) -> set[str]:
-    """Data files that live in one of the snapshots."""
-    return {
-        entry.data_file.file_path
-        for snapshot in snapshots
-        for manifest in snapshot.manifests(table.io)
-        for entry in manifest.fetch_manifest_entry(table.io)
-    }
+        old = {snapshot.snapshot_id for snapshot in table.snapshots()} - stay
+        maintenance.expire(table, old, files)
+        return len(old)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from integration.market import Market, Program, Spares, open_market
 from integration.moving import Askers, Happenings, Source
 from integration.tail import TailProcess
 from seamark.local.answers import AnswerFolder
-from seamark.local.engines import CatalogServer, KafkaNode
+from seamark.local.engines import CatalogServer, EngineMissingError, KafkaNode, TrinoServer
 from seamark_oracle import judge
 
 ANSWERS = int(os.environ.get("SEAMARK_TEST_ANSWERS", "1500"))
@@ -36,8 +36,11 @@ _FILES_COMPACTED = 12
 class Stage:
     """The processes, and what befalls them."""
 
-    def __init__(self, market: Market, folder: Path, happenings: Happenings) -> None:
-        self.market, self.happenings = market, happenings
+    def __init__(
+        self, market: Market, folder: Path, happenings: Happenings, trino: TrinoServer | None
+    ) -> None:
+        self.market, self.happenings, self.trino = market, happenings, trino
+        self.optimized_by_trino = 0
         self.tails = [
             TailProcess(
                 market, folder / f"tail-{ordinal}", ordinal=ordinal, replicas=REPLICAS, replication=REPLICAS
@@ -97,9 +100,15 @@ class Stage:
         for _ in range(_TRIES):
             with self.happenings.span("compaction"):
                 try:
-                    self.market.rewrite(_FILES_COMPACTED)
-                except CommitFailedException:  # the writer was first
-                    continue
+                    if self.trino and dice.random() < 0.5:
+                        self.market.optimize(self.trino)
+                        self.optimized_by_trino += 1
+                    else:
+                        self.market.rewrite(_FILES_COMPACTED)
+                except CommitFailedException:
+                    continue  # the writer was first
+                except LookupError:
+                    continue  # no partition had two files
             return
         pytest.fail(f"no compaction landed in {_TRIES} tries")
 
@@ -109,11 +118,16 @@ class Stage:
 
 @pytest.mark.timeout(1_800)
 def test_every_answer_is_the_log_below_its_end_whatever_happens(
-    kafka: KafkaNode, catalog_server: CatalogServer, spares: Spares, tmp_path: Path
+    kafka: KafkaNode,
+    catalog_server: CatalogServer,
+    spares: Spares,
+    trino_if_any: TrinoServer | EngineMissingError,
+    tmp_path: Path,
 ) -> None:
+    trino = trino_if_any if isinstance(trino_if_any, TrinoServer) else None
     dice, happenings, answers = random.Random(11), Happenings(), AnswerFolder(tmp_path / "answers")
     with open_market(kafka, catalog_server, spares, flush_seconds=1) as market:
-        stage = Stage(market, tmp_path, happenings)
+        stage = Stage(market, tmp_path, happenings, trino)
         try:
             source = Source(market, TRADES_A_ROUND)
             askers = Askers(stage.gateway, answers, source.feed)
@@ -160,6 +174,8 @@ def test_every_answer_is_the_log_below_its_end_whatever_happens(
     shares["across the seam"] = sum(each.across for each in askers.asked) / len(fell)
     shares["exact"] = judged.exact / judged.answers
     print(f"\n{judged.answers} answers, {judged.rows} rows, {dict(askers.counts)}, shares {shares}")
+    print(f"Trino optimized {stage.optimized_by_trino} times")
+    assert stage.optimized_by_trino or not trino
     assert judged.answers == len(askers.asked) >= ANSWERS
     assert shares["across the seam"] >= 0.30
     assert min(shares["commit"], shares["restart"], shares["compaction"]) >= 0.03

@@ -7,14 +7,17 @@ that networks, gateways and restarts give. Each case is judged by the independen
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from pyiceberg.table import Transaction
 
 from integration.fault_proxy import RESET, FaultProxy, Point
 from integration.market import Feed, Market, Spares, open_market, wait_until
-from seamark.local.engines import CatalogServer, KafkaNode
+from seamark.local.engines import CatalogServer, KafkaNode, TrinoServer
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.pin import pin_head, pin_snapshot
 from seamark.stream.topics import market_topic
@@ -208,6 +211,52 @@ def test_a_table_maintained_between_load_and_commit_is_built_upon(running: Runni
     assert fault.arrived.is_set()
     view = running.market.view()
     assert view.snapshots[running.market.head()].parent_id == replaced[0]
+    running.judge()
+
+
+@pytest.mark.parametrize("point", [Point.DATA_FILE_PUT, Point.COMMIT_BEFORE])
+def test_a_table_optimized_by_trino_between_load_and_commit_is_built_upon(
+    running: Running, trino: TrinoServer, point
+) -> None:
+    for _ in range(2):  # at least two files of one partition: something to optimize
+        running.settle()
+    files = len(running.market.table().inspect.files())
+    replaced: list[int] = []
+    fault = running.proxy.inject(
+        point, call=lambda: replaced.append(running.market.optimize(trino)), path_part=TRADES
+    )
+    running.feed.send(40)
+    running.market.drain(running.writer)
+    assert fault.arrived.is_set()
+    view = running.market.view()
+    assert view.snapshots[running.market.head()].parent_id == replaced[0]
+    assert len(running.market.table().inspect.files()) < files
+    running.judge()
+
+
+def test_trino_that_optimizes_while_the_writer_commits_leaves_each_row_once(
+    running: Running, trino: TrinoServer
+) -> None:
+    stop, done = threading.Event(), list[int]()
+
+    def optimized() -> int:
+        with suppress(LookupError):  # no commit since the last one
+            done.append(running.market.optimize(trino))
+        return len(done)
+
+    with ThreadPoolExecutor(1) as beside:
+
+        def feed_on() -> None:
+            while not stop.is_set():
+                running.feed.send(40, repeats=0.05)
+                running.market.drain(running.writer)
+
+        feeding = beside.submit(feed_on)
+        try:
+            wait_until(lambda: optimized() >= 3, "three optimizations")
+        finally:
+            stop.set()
+        feeding.result()
     running.judge()
 
 

@@ -10,11 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
-from pyiceberg.table import Transaction
-from pyiceberg.table.snapshots import Operation
-from pyiceberg.table.update import RemoveSnapshotsUpdate
 
-from seamark.lake.datafiles import write_data_files
+from integration import maintenance
 from seamark.lake.errors import CatalogUnavailable
 from seamark.lake.iceberg import IcebergTable
 from seamark.lake.tables import create_table
@@ -76,29 +73,6 @@ class LakeTable:
         self._lake.commit(view, Change({"seamark.revision": "0"}, {}, files))
         return [file.file_path for file in files]
 
-    def rewrite(self) -> None:
-        """All files into new ones, rows kept, as an engine's optimize does."""
-        table = self.handle
-        by = [(name, "ascending") for name in iceberg_sort_columns(TRADES)]
-        transaction = Transaction(table, autocommit=False)
-        producer = transaction.update_snapshot().overwrite()
-        for task in table.scan().plan_files():
-            producer.delete_data_file(task.file)
-        for file in write_data_files(table, table.scan().to_arrow().sort_by(by)):
-            producer.append_data_file(file)
-        (added, *others), requirements = producer._commit()
-        # pyiceberg makes no replace itself; what it stages for an overwrite is the same but for the name.
-        summary = added.snapshot.summary.model_copy(update={"operation": Operation.REPLACE})
-        snapshot = added.snapshot.model_copy(update={"summary": summary})
-        self._catalog.commit_table(
-            table, requirements, (added.model_copy(update={"snapshot": snapshot}), *others)
-        )
-
-    def expire(self, snapshot_id: int) -> None:
-        """Out of the metadata; its files stay."""
-        removal = RemoveSnapshotsUpdate(snapshot_ids=[snapshot_id])  # type: ignore[call-arg]
-        self._catalog.commit_table(self.handle, (), (removal,))
-
     def remove(self, path: str) -> None:
         """What an engine's removal of orphans does to a file."""
         self.handle.io.delete(path)
@@ -151,7 +125,7 @@ def test_a_rewritten_table_has_the_same_rows_at_both_snapshots(table, direct):
         table.append(500)
     before = table.pin()
     expected = read(direct, before)
-    table.rewrite()
+    maintenance.rewrite(table.handle)
     after = table.pin()
     assert after.snapshot_id != before.snapshot_id
     assert_frame_equal(read(direct, after), expected)
@@ -165,7 +139,7 @@ def test_an_expired_snapshot_is_read_as_long_as_its_files_are_known(table, direc
     before = table.pin()
     table.append(10)
     assert before.snapshot_id is not None
-    table.expire(before.snapshot_id)
+    maintenance.expire(table.handle, {before.snapshot_id})
     assert len(read(direct, before)) == 10  # its files are still there
     anew = DirectReader(cache_bytes=1 << 26, threads=2)
     with pytest.raises(SnapshotGone, match=str(before.snapshot_id)):

@@ -63,7 +63,7 @@ class FlushPolicy:
 
     seconds: float = 60.0
     # Sorting and encoding hold a batch several times over: docs/adr/0008-flush-at-48-mib.md.
-    bytes: int = 48 * 1024 * 1024
+    bytes: int = 36 * 1024 * 1024
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ class WriterSettings(LakeSettings):
     consumer_group: str = Field("seamark-writer", min_length=1, description="a consumer group name")
     flush_seconds: float = Field(60.0, gt=0, le=600, description="more than 0 and at most 600 seconds")
     flush_bytes: int = Field(
-        48 * 1024 * 1024, ge=1024 * 1024, le=4 * 1024**3, description="1048576 to 4294967296 bytes"
+        36 * 1024 * 1024, ge=1024 * 1024, le=4 * 1024**3, description="1048576 to 4294967296 bytes"
     )
     committed_age_objective_seconds: float = Field(
         0.0, ge=0, description="seconds; 0 means twice the flush interval"
