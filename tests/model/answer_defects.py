@@ -13,6 +13,7 @@ from seamark.consumer_writer.table_writer import TableWriter
 from seamark.lake.foreign import FOREIGN
 from seamark.market.schema import RecordKind
 from seamark.query_gateway import gateway as gateway_module
+from seamark.query_gateway import opening as opening_module
 from seamark.query_gateway import ordered_rows as order_module
 from seamark.query_gateway import reading as reading_module
 from seamark.query_gateway import seam as seam_module
@@ -110,6 +111,16 @@ def _(stack):
         return inclusive
 
     swap(stack, order_module, "behind", behind)
+
+
+@defect("a page's rows of the tail are counted from the first page on")
+def _(stack):
+    swap(stack, opening_module, "Nearest", lambda real: lambda rows, latest, after_us: real(rows, latest))
+
+
+@defect("the tail gives what is nearest from the wrong end")
+def _(stack):
+    swap(stack, opening_module, "Nearest", lambda real: lambda rows, latest, after_us: real(rows, not latest))
 
 
 @defect("a window is left out")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import LakeError
 from seamark.lake.states import restore
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.merge import below as below_vector
@@ -36,6 +37,7 @@ from seamark.stream.observe import Observer, Place
 from seamark.stream.rows import with_stream
 from twins.lake import MemoryStates, MemoryTable
 from twins.log import MemoryLog
+from twins.nearest import enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,6 +224,7 @@ class MemoryTail:
         columns: Sequence[str],
         predicate: Predicate,
         deadline_seconds: float,
+        nearest: Nearest | None = None,
     ) -> TailRows:
         self.before_read()
         self.answered = {}
@@ -240,7 +243,8 @@ class MemoryTail:
             rows = self.held[one.where].rows.lazy()
             frames.append(rows.filter(offset >= part.first, offset < part.next, meant).select(columns))
         self.answered = coverage
-        given = TailRows(pl.concat(frames).collect() if frames else None, coverage, failed)
+        frame = enough(pl.concat(frames).collect(), nearest) if frames else None
+        given = TailRows(frame, coverage, failed)
         self.meanwhile()
         return given
 

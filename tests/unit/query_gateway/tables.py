@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from seamark.lake.checkpoint import StreamPartition
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Predicate
 from seamark.market.routing import Routing
 from seamark.market.schema import RecordKind
@@ -42,6 +43,7 @@ from seamark.query_gateway.sources import (
 from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import Bounds
 from seamark.stream.topics import market_topic
+from twins.nearest import enough
 from unit.query_gateway.lake import Lake
 from unit.query_gateway.rows import rows_of
 
@@ -173,13 +175,17 @@ class Tails:
         columns: Sequence[str],
         predicate: Predicate,
         deadline_seconds: float,
+        nearest: Nearest | None = None,
     ) -> TailRows:
         if kind in self._tables.tail_down:
             return TailRows(None, {}, {one.where: "TAIL_UNAVAILABLE" for one in ranges})
         coverage = {one.where: self._coverage(kind, one) for one in ranges}
         frames = [self._tables.rows(kind, part.where, part.first, part.next) for part in coverage.values()]
         self._tables.meanwhile(kind)
-        return TailRows(_matching(pl.concat(frames), predicate).select(columns) if frames else None, coverage)
+        frame = None
+        if frames:
+            frame = enough(_matching(pl.concat(frames), predicate).select(columns), nearest)
+        return TailRows(frame, coverage)
 
     async def positions(
         self, kind: RecordKind, partitions: Sequence[Range], deadline_seconds: float

@@ -18,6 +18,7 @@ import polars as pl
 from seamark.lake.checkpoint import ExcludedRange, StreamPartition
 from seamark.lake.errors import CatalogUnavailable
 from seamark.lake.view import TableView
+from seamark.market.nearest import Nearest
 from seamark.market.order import total_order
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
@@ -41,6 +42,7 @@ from seamark.query_gateway.sources import (
 )
 from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import Bounds
+from twins.nearest import enough
 from unit.query_gateway.lake import KIND, TOPIC, Lake
 from unit.query_gateway.rows import rows_of
 
@@ -139,6 +141,7 @@ class Tail:
         columns: Sequence[str],
         predicate: Predicate,
         deadline_seconds: float,
+        nearest: Nearest | None = None,
     ) -> TailRows:
         self.asked.append(list(ranges))
         self.waited_until = deadline_seconds
@@ -151,7 +154,7 @@ class Tail:
         frames = [self.world.rows(where, part.first, part.next) for where, part in coverage.items()]
         frame = None
         if frames:
-            frame = _matching(pl.concat(frames), predicate).select(columns)
+            frame = enough(_matching(pl.concat(frames), predicate).select(columns), nearest)
         failed = {
             where: self.down_because if where.partition in self.down else "TAIL_UNASSIGNED"
             for where in found.keys() - coverage.keys()

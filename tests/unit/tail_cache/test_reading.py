@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from seamark.lake.checkpoint import StreamPartition
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Clock, Comparison, Filter, Predicate, PredicateInvalid, filter_of
 from seamark.market.schema import RecordKind, row_schema
 from seamark.rpc.frames import decode, encode
@@ -17,6 +18,7 @@ from seamark.tail_cache.blocks import resident
 from seamark.tail_cache.partition import PartitionTail
 from seamark.tail_cache.reading import Asked, Reader, cover
 from seamark.tail_cache.spill import SpillFolder
+from twins.nearest import enough
 from unit.tail_cache.observed import (
     KIND,
     NOTHING,
@@ -134,6 +136,27 @@ def test_any_read_after_any_history_equals_a_look_at_every_row(folder, data):
         got = answer(Reader(KIND, columns, predicate), [covered])
         expected = naive(covered.first, covered.next, predicate, columns)
         assert_frame_equal(got.sort("kafka_offset"), expected)
+
+        nearest = data.draw(st.builds(Nearest, st.integers(1, 300), st.booleans(), times()))
+        near = answer(Reader(KIND, [], predicate, nearest), [covered]).sort("kafka_offset")
+        every = naive(covered.first, covered.next, predicate, [])
+        assert_frame_equal(near, every.filter(pl.col("kafka_offset").is_in(near["kafka_offset"].implode())))
+        assert set(enough(every, nearest)["kafka_offset"]) <= set(near["kafka_offset"])
+
+
+@pytest.mark.parametrize("latest", [False, True])
+def test_where_the_first_rows_are_wanted_few_others_are_given_however_many_match(latest):
+    tail = new_tail()
+    for first in range(0, RECORDS, 150):
+        next_ = min(RECORDS, first + 150)
+        tail.append(resident(first, next_, between(first, next_)), [], 0)
+    covered = cover(Asked(WHERE, 0), tail.view())
+    every = naive(0, RECORDS, Predicate(), [])
+    assert len(every) > 500
+    given_ = answer(Reader(KIND, ["timestamp", "price"], Predicate(), Nearest(5, latest)), [covered])
+    assert 5 <= len(given_) < 150
+    ends = every["timestamp"].sort(descending=latest)[:5]
+    assert ends.is_in(given_["timestamp"].implode()).all()
 
 
 @pytest.mark.parametrize(

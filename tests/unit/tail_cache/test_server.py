@@ -265,6 +265,68 @@ def test_more_rows_than_allowed_are_refused(world):
     assert message == "rows were 9 or more, must be at most 8 (max_rows)"
 
 
+def test_a_small_answer_is_one_message_to_who_accepts_that(world):
+    async def run():
+        async with client(world) as stub:
+            apart = await read(stub, request((0, 0, None), (1, 1, 3)))
+            asked = request((0, 0, None), (1, 1, 3), accepts_whole=True)
+            [only] = [part async for part in stub.ReadRanges(asked, timeout=SECONDS)]
+            nothing = request((0, 9, 9), accepts_whole=True)
+            [empty] = [part async for part in stub.ReadRanges(nothing, timeout=SECONDS)]
+        return apart, only.whole, empty.whole
+
+    (header, batches, trailer), whole, empty = asyncio.run(run())
+    assert (whole.header, whole.trailer) == (header, trailer)
+    assert pa.Table.from_batches(decode([whole.arrow])) == pa.Table.from_batches(batches)
+    assert (empty.arrow, empty.trailer.rows, len(empty.header.ranges)) == (b"", 0, 1)
+
+
+def test_a_large_answer_comes_in_pieces_to_who_accepts_one_message_too(world):
+    async def run():
+        world.send("AAA", 20_000)
+        world.read()
+        async with client(world) as stub:
+            header, _, trailer = await read(stub, request((0, 0, None), accepts_whole=True))
+        assert header.epoch == trailer.epoch
+        assert trailer.rows > 20_000
+
+    asyncio.run(run())
+
+
+def test_the_first_rows_of_all_partitions_are_among_those_given(world):
+    async def run():
+        nearest = tail_pb2.Nearest(rows=3, latest=True)
+        async with client(world) as stub:
+            _, batches, trailer = await read(stub, request((0, 0, None), (1, 0, None), nearest=nearest))
+        newest = world.rows().sort("timestamp", descending=True).head(3)
+        given = in_order(batches, RecordKind.TRADES)
+        assert set(newest["source_sequence"]) <= set(given["source_sequence"])
+        assert 3 <= trailer.rows < len(world.rows())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "field", "message"),
+    [
+        ("trades", 0, "nearest.rows", "nearest.rows was 0, must be 1 or more"),
+        ("trades", -1, "nearest.rows", "nearest.rows was -1, must be 1 or more"),
+        (
+            "feed_events",
+            1,
+            "nearest",
+            "nearest was asked of feed_events, must be of a table in the order of time: trades, quotes",
+        ),
+    ],
+)
+def test_nearest_that_makes_no_sense_is_refused(world, table, rows, field, message):
+    async def run():
+        async with client(world) as stub:
+            return await refusal(stub, request(table=table, nearest=tail_pb2.Nearest(rows=rows)))
+
+    assert asyncio.run(run()) == (market_data_pb2.ERROR_CODE_INVALID, field, message)
+
+
 def test_reads_beyond_the_limit_are_sent_to_a_peer_and_places_become_free(world):
     async def run():
         async with client(world, concurrent_reads=1, waiting_reads=1) as stub:

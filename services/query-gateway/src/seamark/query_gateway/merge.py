@@ -86,6 +86,13 @@ def position_of(frame: pl.DataFrame, kind: RecordKind) -> Position:
     return tuple(values)
 
 
+def time_of(position: Position) -> int:
+    """Microseconds, of a sequenced kind: the order begins with it."""
+    at_us = position[0]
+    assert isinstance(at_us, int)
+    return at_us
+
+
 def behind(kind: RecordKind, position: Position, descending: bool) -> pl.Expr:
     """Rows that come after `position` in the order asked for."""
     expression = pl.lit(value=False)

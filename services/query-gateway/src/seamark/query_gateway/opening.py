@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Clock, Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.consistency import want_of
@@ -18,7 +19,7 @@ from seamark.query_gateway.ended_streams import knows_ended, with_ended, without
 from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.header import AnswerHeader, Estimate, Gap
 from seamark.query_gateway.level import Level
-from seamark.query_gateway.merge import Position
+from seamark.query_gateway.merge import Position, time_of
 from seamark.query_gateway.ordered_rows import ordered_frames
 from seamark.query_gateway.pin import Known, Pin
 from seamark.query_gateway.pins import PinCache
@@ -99,13 +100,15 @@ class Opening:
         call: Call,
         engine: Engine | None = None,
         known: Known | None = None,
+        nearest: Nearest | None = None,
     ) -> Opened:
-        """Open a table and plan its history, both at once. `known`: as `read` has it."""
+        """Open a table and plan its history, both at once. `known`: as `read` has it; `nearest`: rows that are
+        enough, of what is not in history."""
         want = await self._whole(kind, want)
         pin = self.pins.current(kind)
         planning = asyncio.create_task(self._planner.plan(pin, predicate, columns, engine, known))
         try:
-            table = await self._opener.open(kind, predicate, columns, want, call)
+            table = await self._opener.open(kind, predicate, columns, want, call, nearest)
             planned = await planning
         finally:
             planning.cancel()
@@ -144,9 +147,13 @@ class Opening:
             SnapshotGone: files of that one are gone, too. What `open` and `ordered_frames` raise.
         """
         opened: Opened | None = None
+        nearest = None
+        if limit and kind.sequenced:
+            # One more than is given: whether there are more is said, too.
+            nearest = Nearest(limit + 1, descending, None if position is None else time_of(position))
         for attempt in (1, 2):
             try:
-                opened = await self.open(kind, predicate, columns, want, call, engine, known)
+                opened = await self.open(kind, predicate, columns, want, call, engine, known, nearest)
                 frames = ordered_frames(
                     opened.table,
                     self.history(opened),

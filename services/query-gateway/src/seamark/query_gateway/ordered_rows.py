@@ -12,7 +12,7 @@ from seamark.lake.errors import LakeError
 from seamark.market.order import total_order
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import Cancelled, Unavailable
-from seamark.query_gateway.merge import Position, behind, inside, ordered, stacked
+from seamark.query_gateway.merge import Position, behind, inside, ordered, stacked, time_of
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryPlan, Window
@@ -57,9 +57,7 @@ async def ordered_frames(
     if descending:
         windows.reverse()
     if position is not None and kind.sequenced:
-        at_us = position[0]
-        assert isinstance(at_us, int)
-        windows = [window for window in windows if _touches(window, at_us, descending)]
+        windows = [window for window in windows if _touches(window, time_of(position), descending)]
     after = behind(kind, position, descending) if position is not None else None
 
     def read(window: Window) -> pl.DataFrame:

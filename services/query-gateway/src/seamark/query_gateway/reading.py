@@ -16,6 +16,7 @@ import polars as pl
 
 from seamark.lake.checkpoint import StreamPartition
 from seamark.lake.errors import CatalogUnavailable
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.cursor import Ended
@@ -93,7 +94,7 @@ class OpenTable:
     below: Vector | None
     """Set where history(S) goes beyond E."""
     tail: tuple[pl.DataFrame, ...]
-    """Matching rows with H(S) ≤ offset < E, with the columns asked for."""
+    """Matching rows with H(S) ≤ offset < E, with the columns asked for; those at least that `nearest` wants."""
     header: TableHeader
     freshness_ms: int
     known_at_us: int | None = None
@@ -122,10 +123,16 @@ class TableOpener:
         """How far the log was, by the answers so far."""
 
     async def open(
-        self, kind: RecordKind, predicate: Predicate, columns: Sequence[str], want: Want, call: Call
+        self,
+        kind: RecordKind,
+        predicate: Predicate,
+        columns: Sequence[str],
+        want: Want,
+        call: Call,
+        nearest: Nearest | None = None,
     ) -> OpenTable:
         """Pin, fix E, fetch. `columns`: what the tail's rows must have. `predicate`: with the time of
-        `as_known_at`, where that is wanted.
+        `as_known_at`, where that is wanted. `nearest`: rows that are enough.
 
         Raises:
             Unavailable: the table was never loaded.
@@ -145,7 +152,7 @@ class TableOpener:
         marks: list[Coverage] = []
         if want.end is None and any(one.next is not None for one in asked):
             asked, marks = await self._fixed(kind, asked, call)
-        rows = await self._tails.read(kind, asked, columns, predicate, _tail_deadline(call))
+        rows = await self._tails.read(kind, asked, columns, predicate, _tail_deadline(call), nearest)
         if BUSY in rows.failed.values() and not want.offsets_only:
             raise TooCostly("replicas of the tail read for too many already: ask again", BUSY_SECONDS)
         marks += rows.coverage.values()
@@ -156,8 +163,10 @@ class TableOpener:
         end = end_vector(pin, want.end, rows.coverage)
         frames: list[pl.DataFrame] = []
         if rows.frame is not None and len(rows.frame):
-            between = below(end) & ~below(pin.watermark)
-            frames.append(rows.frame if pin is pinned else rows.frame.filter(between))
+            kept = rows.frame
+            if pin is not pinned:
+                kept = kept.filter(below(end) & ~below(pin.watermark))
+            frames.append(kept)
         say_by = call.deadline_seconds - SAY_MARGIN_SECONDS
         if want.offsets_only:
             filled = await self._fill.ends(pin, found, say_by)

@@ -10,6 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from seamark.lake.checkpoint import StreamPartition
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import Unavailable
@@ -74,9 +75,11 @@ class TailSource(Protocol):
         columns: Sequence[str],
         predicate: Predicate,
         deadline_seconds: float,
+        nearest: Nearest | None = None,
     ) -> TailRows:
         """Rows of ranges, each from one replica in one life of it. Waits for `next` until the deadline
-        (monotonic clock). A replica that fails is a partition in `failed`, never an exception."""
+        (monotonic clock). A replica that fails is a partition in `failed`, never an exception.
+        `nearest`: rows that it does not want may be left out, in one range or in all."""
         ...
 
     async def positions(

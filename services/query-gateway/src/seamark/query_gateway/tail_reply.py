@@ -1,4 +1,4 @@
-"""One replica's streamed reply, put together: header, rows, trailer, all of one epoch.
+"""One replica's reply, put together: header, rows, trailer, all of one epoch; in one message or in several.
 
 Knows the messages of `ReadRanges`. Must not know which replica it is, or whom else to ask.
 """
@@ -60,7 +60,10 @@ async def whole_reply(
         if not isinstance(message, tail_pb2.ReadRangesResponse):  # the end
             break
         which = message.WhichOneof("part")
-        if which == "header":
+        if which == "whole":
+            header, trailer = message.whole.header, message.whole.trailer
+            frames.append(message.whole.arrow)
+        elif which == "header":
             header = message.header
         elif which == "arrow":
             frames.append(message.arrow)

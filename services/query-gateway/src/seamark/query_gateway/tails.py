@@ -11,6 +11,7 @@ import grpc
 import polars as pl
 
 from seamark.lake.checkpoint import StreamPartition
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import TooCostly
@@ -66,13 +67,15 @@ class TailReplicas:
         columns: Sequence[str],
         predicate: Predicate,
         deadline_seconds: float,
+        nearest: Nearest | None = None,
     ) -> TailRows:
         groups: dict[tuple[int, ...], list[Range]] = {}
         for one in ranges:
             groups.setdefault(tuple(self._owners(one)), []).append(one)
+        request = self._request(kind, columns, predicate, nearest)
         gathered = await asyncio.gather(
             *(
-                self._gather(owners, kind, asked, columns, predicate, deadline_seconds)
+                self._gather(owners, kind, asked, request, deadline_seconds)
                 for owners, asked in groups.items()
             )
         )
@@ -84,13 +87,29 @@ class TailReplicas:
         frames = [frame for pieces in gathered for frame in pieces.frames]
         return TailRows(pl.concat(frames) if frames else None, coverage, failed)
 
+    def _request(
+        self, kind: RecordKind, columns: Sequence[str], predicate: Predicate, nearest: Nearest | None
+    ) -> tail_pb2.ReadRangesRequest:
+        """What every replica is asked alike: all but the ranges."""
+        request = tail_pb2.ReadRangesRequest(
+            table=kind.value,
+            columns=columns,
+            predicate=to_proto(predicate),
+            max_rows=self._most_rows,
+            accepts_whole=True,
+        )
+        if nearest is not None:
+            request.nearest.rows, request.nearest.latest = nearest.rows, nearest.latest
+            if nearest.after_us is not None:
+                request.nearest.after_us = nearest.after_us
+        return request
+
     async def _gather(
         self,
         owners: Sequence[int],
         kind: RecordKind,
         ranges: Sequence[Range],
-        columns: Sequence[str],
-        predicate: Predicate,
+        request: tail_pb2.ReadRangesRequest,
         deadline_seconds: float,
     ) -> TailPieces:
         """Ask the owners in turn for what is still missing. Who keeps silent, or waits for offsets that
@@ -111,9 +130,7 @@ class TailReplicas:
                 if turns and left > _LEAST_SECONDS:
                     patience = min(_MOST_PATIENCE_SECONDS, left * _PATIENCE_SHARE)
                 try:
-                    part = await self._read_replica(
-                        replica, kind, asked, columns, predicate, deadline_seconds, patience
-                    )
+                    part = await self._read_replica(replica, asked, request, deadline_seconds, patience)
                 except Silent:
                     self._silent[replica] = time.monotonic()
                     pieces.fail(asked, "TAIL_UNAVAILABLE")
@@ -139,10 +156,8 @@ class TailReplicas:
     async def _read_replica(
         self,
         replica: int,
-        kind: RecordKind,
         ranges: Sequence[Range],
-        columns: Sequence[str],
-        predicate: Predicate,
+        request: tail_pb2.ReadRangesRequest,
         deadline_seconds: float,
         patience_seconds: float,
     ) -> Part | str:
@@ -153,21 +168,15 @@ class TailReplicas:
             Silent: for so long nothing came.
             TooCostly: more rows match than one answer may take.
         """
-        request = tail_pb2.ReadRangesRequest(
-            table=kind.value,
-            ranges=[
-                tail_pb2.ReadRange(
-                    stream_id=one.where.stream_id,
-                    partition=one.where.partition,
-                    from_offset=one.first,
-                    to_offset=one.next,
-                )
-                for one in ranges
-            ],
-            columns=columns,
-            predicate=to_proto(predicate),
-            max_rows=self._most_rows,
-        )
+        asked = tail_pb2.ReadRangesRequest()
+        asked.CopyFrom(request)
+        for one in ranges:
+            asked.ranges.add(
+                stream_id=one.where.stream_id,
+                partition=one.where.partition,
+                from_offset=one.first,
+                to_offset=one.next,
+            )
         reason = "TAIL_UNAVAILABLE"
         for _ in range(2):
             timeout = deadline_seconds - time.monotonic()
@@ -175,7 +184,7 @@ class TailReplicas:
                 return reason
             try:
                 return await whole_reply(
-                    self._stubs[replica].ReadRanges(request, timeout=timeout), patience_seconds
+                    self._stubs[replica].ReadRanges(asked, timeout=timeout), patience_seconds
                 )
             except Restarted:
                 reason = "TAIL_RESTARTED"

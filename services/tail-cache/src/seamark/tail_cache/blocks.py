@@ -122,6 +122,12 @@ class Block:
         values = {name: frame[name].to_physical().to_numpy() for name in names}
         return {name: TimeSpan(int(column.min()), int(column.max())) for name, column in values.items()}
 
+    @property
+    def timestamps_us(self) -> npt.NDArray[np.int64]:
+        """Of each row, for kinds that have one."""
+        column = self.rows.slice(["timestamp"], 0, self.rows.count)["timestamp"]
+        return column.to_physical().to_numpy()
+
     @cached_property
     def symbols(self) -> SymbolIndex | None:
         """None where there are too few rows for it, or rows without a symbol."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from seamark.lake.checkpoint import StreamPartition
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import PredicateInvalid
 from seamark.market.schema import RecordKind
 from seamark.rpc.predicates import from_proto
@@ -30,6 +31,8 @@ class Question:
     asked: Sequence[Asked]
     reader: Reader
     most_rows: int | None
+    accepts_whole: bool
+    """The asker takes a small answer in one message."""
 
     def at(self, views: Views) -> Question:
         """The same question with every open range ended at what is held now."""
@@ -80,8 +83,22 @@ def question_of(request: tail_pb2.ReadRangesRequest) -> Question:
                 f"range of partition {where} was [{one.from_offset}, {next_}), must be 0 <= from <= to",
             )
         asked[where] = Asked(where, one.from_offset, next_)
+    nearest = _nearest_of(kind, request) if request.HasField("nearest") else None
     try:
-        reader = Reader(kind, list(request.columns), from_proto(kind, request.predicate))
+        reader = Reader(kind, list(request.columns), from_proto(kind, request.predicate), nearest)
     except PredicateInvalid as error:
         raise RequestInvalid(error.field, str(error)) from error
-    return Question(kind, list(asked.values()), reader, request.max_rows or None)
+    return Question(kind, list(asked.values()), reader, request.max_rows or None, request.accepts_whole)
+
+
+def _nearest_of(kind: RecordKind, request: tail_pb2.ReadRangesRequest) -> Nearest:
+    asked = request.nearest
+    if asked.rows < 1:
+        raise RequestInvalid("nearest.rows", f"nearest.rows was {asked.rows}, must be 1 or more")
+    if not kind.sequenced:
+        ordered = ", ".join(kind.value for kind in RecordKind if kind.sequenced)
+        raise RequestInvalid(
+            "nearest",
+            f"nearest was asked of {kind.value}, must be of a table in the order of time: {ordered}",
+        )
+    return Nearest(asked.rows, asked.latest, asked.after_us if asked.HasField("after_us") else None)

@@ -5,22 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from seamark.lake.checkpoint import StreamPartition
+from seamark.market.nearest import Nearest
 from seamark.market.predicate import Predicate, PredicateInvalid
 from seamark.market.schema import RecordKind, row_schema
+from seamark.stream import rows as log_rows
 from seamark.stream.block import no_rows
-from seamark.stream.rows import Positions, with_stream
+from seamark.stream.rows import with_stream
 from seamark.stream.topics import FEED_EVENTS
-from seamark.tail_cache.blocks import FULL_ROWS, INDEXED_ROWS, Block
+from seamark.tail_cache.blocks import FULL_ROWS, INDEXED_ROWS, Block, Positions
+from seamark.tail_cache.near import Near
 from seamark.tail_cache.partition import View
 
 _SHARED = frozenset(("stream_id", "kafka_partition", "repair_seq", "asset_class"))
 """Columns that all rows of a partition have alike: not kept by row."""
+
+
+class _Left(NamedTuple):
+    """What need not be asked of rows any more."""
+
+    times_are_sure: bool = False
+    symbol_is_sure: bool = False
+
+
+_ALL_LEFT = _Left()
+_LEFT = tuple(_Left(*sure) for sure in product((False, True), repeat=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +70,7 @@ def cover(asked: Asked, view: View | None) -> Covered:
 @lru_cache(maxsize=256)
 def _schema(kind: RecordKind, columns: tuple[str, ...]) -> pa.Schema:
     nothing = np.empty(0, np.int64)
-    rows = Positions(nothing, nothing).beside(no_rows(kind), None)
+    rows = log_rows.Positions(nothing, nothing).beside(no_rows(kind), None)
     schema: pa.Schema = with_stream(rows, StreamPartition(0, 0), FEED_EVENTS)[list(columns)].to_arrow().schema
     return schema
 
@@ -62,8 +78,14 @@ def _schema(kind: RecordKind, columns: tuple[str, ...]) -> pa.Schema:
 class Reader:
     """Finds the rows that one request asks for."""
 
-    def __init__(self, kind: RecordKind, columns: Sequence[str], predicate: Predicate) -> None:
-        """`columns`: names of `row_schema(kind)`; none: all.
+    def __init__(
+        self,
+        kind: RecordKind,
+        columns: Sequence[str],
+        predicate: Predicate,
+        nearest: Nearest | None = None,
+    ) -> None:
+        """`columns`: names of `row_schema(kind)`; none: all. `nearest`: of a kind that has a `timestamp`.
 
         Raises:
             PredicateInvalid: a column that such rows do not have, or one named twice.
@@ -77,66 +99,86 @@ class Reader:
         if len(set(columns)) < len(columns):
             raise PredicateInvalid("columns", f"columns were {', '.join(columns)}, must be named once each")
         self._columns = list(columns) or names
-        needed = {*self._columns, *predicate.columns}
+        needed = {*self._columns, *predicate.columns, *(("timestamp",) if nearest else ())}
+        self._nearest = nearest
         self._shared = bool(needed & _SHARED)
         self._shared_asked = bool(predicate.columns & _SHARED)
         # A frame without columns would have no rows.
         self._kept = [name for name in names if name in needed - _SHARED] or ["kafka_offset"]
         self._asked = predicate
-        # By what is left to be asked of rows: whether their symbol matches, and whether their times do.
-        timeless = replace(predicate, from_us=None, to_us=None, known_at_us=None)
-        self._left = {
-            (False, False): predicate.expression(),
-            (False, True): timeless.expression(),
-            (True, False): replace(predicate, symbols=()).expression(),
-            (True, True): replace(timeless, symbols=()).expression(),
-        }
+        self._conditions: dict[_Left, pl.Expr | None] = {}
         self.schema = _schema(kind, tuple(self._columns))
         """Of all batches: `row_schema(kind)`, but text that repeats as dictionaries."""
 
     def batches(self, covered: Sequence[Covered]) -> Iterator[pa.RecordBatch]:
         """Matching rows, by partition and otherwise in no order; batches of any size but empty."""
+        near = Near(self._nearest) if self._nearest is not None else None
         for part in covered:
             if part.view is not None:
-                for rows in self._partition(part.view, part.first, part.next):
+                for rows in self._partition(part.view, part.first, part.next, near):
                     yield from rows.to_arrow().to_batches()
 
-    def _partition(self, view: View, first: int, next_: int) -> Iterator[pl.DataFrame]:
+    def _partition(self, view: View, first: int, next_: int, near: Near | None) -> Iterator[pl.DataFrame]:
         # What one look at rows costs hardly depends on how many there are, and there may be dozens
         # of small blocks, or a few rows of a symbol in each of many large ones.
-        waiting: dict[tuple[bool, bool], list[pl.DataFrame]] = {left: [] for left in self._left}
-        counts = dict.fromkeys(self._left, 0)
-        for block in view.blocks:
+        waiting: dict[_Left, list[pl.DataFrame]] = {left: [] for left in _LEFT}
+        counts = dict.fromkeys(_LEFT, 0)
+        enough, blocks = FULL_ROWS, view.blocks
+        if self._nearest is not None:
+            # The blocks with what is wanted first, and soon an idea of how near that is.
+            enough = min(enough, max(4 * INDEXED_ROWS, 2 * self._nearest.rows))
+            blocks = blocks[::-1] if self._nearest.latest else blocks
+        for block in blocks:
             start, stop = block.position(first), block.position(next_)
-            if start >= stop or (found := self._candidates(block, start, stop)) is None:
+            if start >= stop or (found := self._candidates(block, start, stop, near)) is None:
                 continue
             left, rows = found
             waiting[left].append(rows)
             counts[left] += len(rows)
-            if counts[left] >= FULL_ROWS:
-                yield from self._finished(view, waiting[left], left)
+            if counts[left] >= enough:
+                yield from self._finished(view, waiting[left], left, near)
                 waiting[left], counts[left] = [], 0
         if sum(counts.values()) < INDEXED_ROWS * 4:
-            waiting = {(False, False): [rows for group in waiting.values() for rows in group]}
+            waiting = {_ALL_LEFT: [rows for group in waiting.values() for rows in group]}
         for left, group in waiting.items():
             if group:
-                yield from self._finished(view, group, left)
+                yield from self._finished(view, group, left, near)
 
     def _candidates(
-        self, block: Block, start: int, stop: int
-    ) -> tuple[tuple[bool, bool], pl.DataFrame] | None:
+        self, block: Block, start: int, stop: int, near: Near | None
+    ) -> tuple[_Left, pl.DataFrame] | None:
         """Rows of a block that may match, and which of symbol and times need not be looked at any more."""
         if block.rows.count < INDEXED_ROWS:
-            return (False, False), block.rows.slice(self._kept, start, stop)
+            return _ALL_LEFT, block.rows.slice(self._kept, start, stop)
         inside = self._inside(block)
-        if inside is False:
+        if inside is False or (near is not None and not near.reaches(block.times["timestamp"])):
             return None
-        if not self._asked.symbols or block.symbols is None:
-            return (False, inside is True), block.rows.slice(self._kept, start, stop)
-        positions = block.symbols.positions(self._asked.symbols)
-        if start or stop < block.rows.count:
-            positions = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)]
-        return ((True, inside is True), block.rows.take(self._kept, positions)) if len(positions) else None
+        positions: Positions | None = None  # all of [start, stop)
+        if self._asked.symbols and block.symbols is not None:
+            positions = block.symbols.positions(self._asked.symbols)
+            if start or stop < block.rows.count:
+                positions = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)]
+        left = _Left(times_are_sure=inside is True, symbol_is_sure=positions is not None)
+        if near is not None and self._condition(left) is None:
+            # All of them match: their times are looked at before anything else of them is copied.
+            if positions is None:
+                positions = np.arange(start, stop)
+            positions = positions[near.among(block.timestamps_us[positions])]
+        if positions is None:
+            return left, block.rows.slice(self._kept, start, stop)
+        return (left, block.rows.take(self._kept, positions)) if len(positions) else None
+
+    def _condition(self, left: _Left) -> pl.Expr | None:
+        """Of rows of which so much is known; made once, and where it is asked for: making it costs more
+        than looking at a few rows."""
+        if left not in self._conditions:
+            asked = self._asked
+            if left.times_are_sure:
+                asked = replace(asked, from_us=None, to_us=None, known_at_us=None)
+            if left.symbol_is_sure:
+                asked = replace(asked, symbols=())
+            self._conditions[left] = asked.expression()
+        return self._conditions[left]
 
     def _inside(self, block: Block) -> bool | None:
         """Whether the times of all rows (True) or of none (False) match, going by their span; None: some."""
@@ -156,13 +198,16 @@ class Reader:
         return all_inside or None
 
     def _finished(
-        self, view: View, group: Sequence[pl.DataFrame], left: tuple[bool, bool]
+        self, view: View, group: Sequence[pl.DataFrame], left: _Left, near: Near | None
     ) -> Iterator[pl.DataFrame]:
         rows = group[0] if len(group) == 1 else pl.concat(group, rechunk=True)
         if self._shared_asked:
             rows = with_stream(rows, view.where, view.topic.topic)
-        if (expression := self._left[left]) is not None:
+        if (expression := self._condition(left)) is not None:
             rows = rows.filter(expression)
+        if near is not None:
+            wanted = near.take(rows["timestamp"].to_physical().to_numpy())
+            rows = rows if wanted.all() else rows.filter(pl.Series(wanted))
         if not len(rows):
             return
         if self._shared and not self._shared_asked:

@@ -31,6 +31,7 @@ _MARGIN_SECONDS = 0.05
 """Before the caller's deadline, the answer begins with what there is: it must still get there."""
 
 _RETRY_AFTER_MS = 50
+_FEW_OFFSETS = 256
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Asking = TypeVar("Asking")
@@ -105,18 +106,30 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
         )
         now = self._store.now
         covered = [cover(one, now.views[question.kind].get(one.where)) for one in question.asked]
-        yield tail_pb2.ReadRangesResponse(
-            header=tail_pb2.ReadHeader(epoch=now.epoch, ranges=map(_coverage, covered))
-        )
+        header = tail_pb2.ReadHeader(epoch=now.epoch, ranges=map(_coverage, covered))
         pieces = _Pieces(question.reader, covered, question.most_rows)
-        loop = asyncio.get_running_loop()
+        # Few offsets are looked at sooner than handed to a thread.
+        offsets = sum(one.next - one.first for one in covered)
+        piece = pieces.next() if offsets <= _FEW_OFFSETS else await self._in_thread(pieces.next)
+        if pieces.over and question.accepts_whole:
+            arrow = piece if pieces.rows else b""
+            yield tail_pb2.ReadRangesResponse(
+                whole=tail_pb2.WholeReply(header=header, arrow=arrow, trailer=self._trailer(pieces))
+            )
+            return
+        yield tail_pb2.ReadRangesResponse(header=header)
+        yield tail_pb2.ReadRangesResponse(arrow=piece)
         # A thread is held while a piece is made, not while it is taken: slow askers wait for themselves.
         while not pieces.over:
-            yield tail_pb2.ReadRangesResponse(arrow=await loop.run_in_executor(self._threads, pieces.next))
+            yield tail_pb2.ReadRangesResponse(arrow=await self._in_thread(pieces.next))
+        yield tail_pb2.ReadRangesResponse(trailer=self._trailer(pieces))
+
+    def _trailer(self, pieces: _Pieces) -> tail_pb2.ReadTrailer:
         # Rows of a view stay what they are, unless they were found wrong meanwhile.
-        yield tail_pb2.ReadRangesResponse(
-            trailer=tail_pb2.ReadTrailer(epoch=self._store.now.epoch, rows=pieces.rows)
-        )
+        return tail_pb2.ReadTrailer(epoch=self._store.now.epoch, rows=pieces.rows)
+
+    async def _in_thread(self, call: Callable[[], bytes]) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

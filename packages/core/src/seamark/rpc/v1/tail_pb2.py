@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from seamark.rpc.v1 import predicate_pb2 as seamark_dot_v1_dot_predicate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15seamark/v1/tail.proto\x12\nseamark.v1\x1a\x1aseamark/v1/predicate.proto\"%\n\x14GetWatermarksRequest\x12\r\n\x05table\x18\x01 \x01(\t\"Z\n\x15GetWatermarksResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x32\n\npartitions\x18\x02 \x03(\x0b\x32\x1e.seamark.v1.PartitionWatermark\"\x82\x03\n\x12PartitionWatermark\x12\x11\n\tstream_id\x18\x01 \x01(\x05\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05topic\x18\x03 \x01(\t\x12\n\n\x02lo\x18\x04 \x01(\x03\x12\n\n\x02hi\x18\x05 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x06 \x01(\x03\x12\x11\n\tcommitted\x18\x07 \x01(\x03\x12\x11\n\tappend_us\x18\x08 \x01(\x03\x12\x19\n\x0cmin_event_us\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0cmax_event_us\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x1b\n\x0emin_receive_us\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x1b\n\x0emax_receive_us\x18\x0c \x01(\x03H\x03\x88\x01\x01\x12\r\n\x05ready\x18\r \x01(\x08\x12\x14\n\x0c\x65nd_as_of_us\x18\x0e \x01(\x03\x12\x0f\n\x07stopped\x18\x0f \x01(\tB\x0f\n\r_min_event_usB\x0f\n\r_max_event_usB\x11\n\x0f_min_receive_usB\x11\n\x0f_max_receive_us\"\x96\x01\n\x11ReadRangesRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x06ranges\x18\x02 \x03(\x0b\x32\x15.seamark.v1.ReadRange\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12(\n\tpredicate\x18\x04 \x01(\x0b\x32\x15.seamark.v1.Predicate\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\"l\n\tReadRange\x12\x11\n\tstream_id\x18\x01 \x01(\x05\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x03 \x01(\x03\x12\x16\n\tto_offset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0c\n\n_to_offset\"\x83\x01\n\x12ReadRangesResponse\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.seamark.v1.ReadHeaderH\x00\x12\x0f\n\x05\x61rrow\x18\x02 \x01(\x0cH\x00\x12*\n\x07trailer\x18\x03 \x01(\x0b\x32\x17.seamark.v1.ReadTrailerH\x00\x42\x06\n\x04part\"F\n\nReadHeader\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12)\n\x06ranges\x18\x02 \x03(\x0b\x32\x19.seamark.v1.RangeCoverage\"\xed\x01\n\rRangeCoverage\x12\x11\n\tstream_id\x18\x01 \x01(\x05\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x03 \x01(\x03\x12\x11\n\tto_offset\x18\x04 \x01(\x03\x12\n\n\x02lo\x18\x05 \x01(\x03\x12\n\n\x02hi\x18\x06 \x01(\x03\x12\x11\n\tappend_us\x18\x07 \x01(\x03\x12\x12\n\nunassigned\x18\x08 \x01(\x08\x12\x0b\n\x03\x65nd\x18\t \x01(\x03\x12\x14\n\x0c\x65nd_as_of_us\x18\n \x01(\x03\x12\x0f\n\x07stopped\x18\x0b \x01(\t\x12\x1b\n\x13\x63ommitted_append_us\x18\x0c \x01(\x03\"*\n\x0bReadTrailer\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x32\xb2\x01\n\x0bTailService\x12T\n\rGetWatermarks\x12 .seamark.v1.GetWatermarksRequest\x1a!.seamark.v1.GetWatermarksResponse\x12M\n\nReadRanges\x12\x1d.seamark.v1.ReadRangesRequest\x1a\x1e.seamark.v1.ReadRangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15seamark/v1/tail.proto\x12\nseamark.v1\x1a\x1aseamark/v1/predicate.proto\"%\n\x14GetWatermarksRequest\x12\r\n\x05table\x18\x01 \x01(\t\"Z\n\x15GetWatermarksResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x32\n\npartitions\x18\x02 \x03(\x0b\x32\x1e.seamark.v1.PartitionWatermark\"\x82\x03\n\x12PartitionWatermark\x12\x11\n\tstream_id\x18\x01 \x01(\x05\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05topic\x18\x03 \x01(\t\x12\n\n\x02lo\x18\x04 \x01(\x03\x12\n\n\x02hi\x18\x05 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x06 \x01(\x03\x12\x11\n\tcommitted\x18\x07 \x01(\x03\x12\x11\n\tappend_us\x18\x08 \x01(\x03\x12\x19\n\x0cmin_event_us\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0cmax_event_us\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x1b\n\x0emin_receive_us\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x1b\n\x0emax_receive_us\x18\x0c \x01(\x03H\x03\x88\x01\x01\x12\r\n\x05ready\x18\r \x01(\x08\x12\x14\n\x0c\x65nd_as_of_us\x18\x0e \x01(\x03\x12\x0f\n\x07stopped\x18\x0f \x01(\tB\x0f\n\r_min_event_usB\x0f\n\r_max_event_usB\x11\n\x0f_min_receive_usB\x11\n\x0f_max_receive_us\"\xe4\x01\n\x11ReadRangesRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12%\n\x06ranges\x18\x02 \x03(\x0b\x32\x15.seamark.v1.ReadRange\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12(\n\tpredicate\x18\x04 \x01(\x0b\x32\x15.seamark.v1.Predicate\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\x12)\n\x07nearest\x18\x06 \x01(\x0b\x32\x13.seamark.v1.NearestH\x00\x88\x01\x01\x12\x15\n\raccepts_whole\x18\x07 \x01(\x08\x42\n\n\x08_nearest\"K\n\x07Nearest\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x0e\n\x06latest\x18\x02 \x01(\x08\x12\x15\n\x08\x61\x66ter_us\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_after_us\"l\n\tReadRange\x12\x11\n\tstream_id\x18\x01 \x01(\x05\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x03 \x01(\x03\x12\x16\n\tto_offset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0c\n\n_to_offset\"\xac\x01\n\x12ReadRangesResponse\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.seamark.v1.ReadHeaderH\x00\x12\x0f\n\x05\x61rrow\x18\x02 \x01(\x0cH\x00\x12*\n\x07trailer\x18\x03 \x01(\x0b\x32\x17.seamark.v1.ReadTrailerH\x00\x12\'\n\x05whole\x18\x04 \x01(\x0b\x32\x16.seamark.v1.WholeReplyH\x00\x42\x06\n\x04part\"m\n\nWholeReply\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x16.seamark.v1.ReadHeader\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\x12(\n\x07trailer\x18\x03 \x01(\x0b\x32\x17.seamark.v1.ReadTrailer\"F\n\nReadHeader\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12)\n\x06ranges\x18\x02 \x03(\x0b\x32\x19.seamark.v1.RangeCoverage\"\xed\x01\n\rRangeCoverage\x12\x11\n\tstream_id\x18\x01 \x01(\x05\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x03 \x01(\x03\x12\x11\n\tto_offset\x18\x04 \x01(\x03\x12\n\n\x02lo\x18\x05 \x01(\x03\x12\n\n\x02hi\x18\x06 \x01(\x03\x12\x11\n\tappend_us\x18\x07 \x01(\x03\x12\x12\n\nunassigned\x18\x08 \x01(\x08\x12\x0b\n\x03\x65nd\x18\t \x01(\x03\x12\x14\n\x0c\x65nd_as_of_us\x18\n \x01(\x03\x12\x0f\n\x07stopped\x18\x0b \x01(\t\x12\x1b\n\x13\x63ommitted_append_us\x18\x0c \x01(\x03\"*\n\x0bReadTrailer\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x32\xb2\x01\n\x0bTailService\x12T\n\rGetWatermarks\x12 .seamark.v1.GetWatermarksRequest\x1a!.seamark.v1.GetWatermarksResponse\x12M\n\nReadRanges\x12\x1d.seamark.v1.ReadRangesRequest\x1a\x1e.seamark.v1.ReadRangesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,17 +39,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTITIONWATERMARK']._serialized_start=197
   _globals['_PARTITIONWATERMARK']._serialized_end=583
   _globals['_READRANGESREQUEST']._serialized_start=586
-  _globals['_READRANGESREQUEST']._serialized_end=736
-  _globals['_READRANGE']._serialized_start=738
-  _globals['_READRANGE']._serialized_end=846
-  _globals['_READRANGESRESPONSE']._serialized_start=849
-  _globals['_READRANGESRESPONSE']._serialized_end=980
-  _globals['_READHEADER']._serialized_start=982
-  _globals['_READHEADER']._serialized_end=1052
-  _globals['_RANGECOVERAGE']._serialized_start=1055
-  _globals['_RANGECOVERAGE']._serialized_end=1292
-  _globals['_READTRAILER']._serialized_start=1294
-  _globals['_READTRAILER']._serialized_end=1336
-  _globals['_TAILSERVICE']._serialized_start=1339
-  _globals['_TAILSERVICE']._serialized_end=1517
+  _globals['_READRANGESREQUEST']._serialized_end=814
+  _globals['_NEAREST']._serialized_start=816
+  _globals['_NEAREST']._serialized_end=891
+  _globals['_READRANGE']._serialized_start=893
+  _globals['_READRANGE']._serialized_end=1001
+  _globals['_READRANGESRESPONSE']._serialized_start=1004
+  _globals['_READRANGESRESPONSE']._serialized_end=1176
+  _globals['_WHOLEREPLY']._serialized_start=1178
+  _globals['_WHOLEREPLY']._serialized_end=1287
+  _globals['_READHEADER']._serialized_start=1289
+  _globals['_READHEADER']._serialized_end=1359
+  _globals['_RANGECOVERAGE']._serialized_start=1362
+  _globals['_RANGECOVERAGE']._serialized_end=1599
+  _globals['_READTRAILER']._serialized_start=1601
+  _globals['_READTRAILER']._serialized_end=1643
+  _globals['_TAILSERVICE']._serialized_start=1646
+  _globals['_TAILSERVICE']._serialized_end=1824
 # @@protoc_insertion_point(module_scope)

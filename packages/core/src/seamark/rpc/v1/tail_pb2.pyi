@@ -161,9 +161,13 @@ class ReadRangesRequest(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     PREDICATE_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
+    NEAREST_FIELD_NUMBER: _builtins.int
+    ACCEPTS_WHOLE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     max_rows: _builtins.int
     """Refuse with ERROR_CODE_TOO_COSTLY rather than give more rows than this; 0: no limit."""
+    accepts_whole: _builtins.bool
+    """The asker understands ReadRangesResponse.whole."""
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReadRange]: ...
     @_builtins.property
@@ -172,6 +176,10 @@ class ReadRangesRequest(_message.Message):
 
     @_builtins.property
     def predicate(self) -> _predicate_pb2.Predicate: ...
+    @_builtins.property
+    def nearest(self) -> Global___Nearest:
+        """Not set: all rows that match."""
+
     def __init__(
         self,
         *,
@@ -180,14 +188,51 @@ class ReadRangesRequest(_message.Message):
         columns: _abc.Iterable[_builtins.str] | None = ...,
         predicate: _predicate_pb2.Predicate | None = ...,
         max_rows: _builtins.int = ...,
+        nearest: Global___Nearest | None = ...,
+        accepts_whole: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["predicate", b"predicate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nearest", b"_nearest", "nearest", b"nearest", "predicate", b"predicate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "max_rows", b"max_rows", "predicate", b"predicate", "ranges", b"ranges", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nearest", b"_nearest", "accepts_whole", b"accepts_whole", "columns", b"columns", "max_rows", b"max_rows", "nearest", b"nearest", "predicate", b"predicate", "ranges", b"ranges", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__nearest: _TypeAlias = _typing.Literal["nearest"]  # noqa: Y015
+    _WhichOneofArgType__nearest: _TypeAlias = _typing.Literal["_nearest", b"_nearest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nearest) -> _WhichOneofReturnType__nearest | None: ...
 
 Global___ReadRangesRequest: _TypeAlias = ReadRangesRequest  # noqa: Y015
+
+@_typing.final
+class Nearest(_message.Message):
+    """Enough for the first `rows` in the order of `timestamp` of those that match in all ranges together: with them
+    come all that share the last one's timestamp, and a replica may give more.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    AFTER_US_FIELD_NUMBER: _builtins.int
+    rows: _builtins.int
+    latest: _builtins.bool
+    """In descending order."""
+    after_us: _builtins.int
+    """Rows before this timestamp (behind it, where `latest`) may be left out, and those at it do not count."""
+    def __init__(
+        self,
+        *,
+        rows: _builtins.int = ...,
+        latest: _builtins.bool = ...,
+        after_us: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_us", b"_after_us", "after_us", b"after_us"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_us", b"_after_us", "after_us", b"after_us", "latest", b"latest", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_us: _TypeAlias = _typing.Literal["after_us"]  # noqa: Y015
+    _WhichOneofArgType__after_us: _TypeAlias = _typing.Literal["_after_us", b"_after_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_us) -> _WhichOneofReturnType__after_us | None: ...
+
+Global___Nearest: _TypeAlias = Nearest  # noqa: Y015
 
 @_typing.final
 class ReadRange(_message.Message):
@@ -227,10 +272,46 @@ class ReadRangesResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
     TRAILER_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """A piece of one Arrow IPC stream: one record batch of 256 KiB to 1 MiB each, the first one behind
     the schema; the last piece has the end-of-stream marker and no rows.
     """
+    @_builtins.property
+    def header(self) -> Global___ReadHeader: ...
+    @_builtins.property
+    def trailer(self) -> Global___ReadTrailer: ...
+    @_builtins.property
+    def whole(self) -> Global___WholeReply:
+        """The only message: a small answer, to who accepts it."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ReadHeader | None = ...,
+        arrow: _builtins.bytes = ...,
+        trailer: Global___ReadTrailer | None = ...,
+        whole: Global___WholeReply | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "header", b"header", "part", b"part", "trailer", b"trailer", "whole", b"whole"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "header", b"header", "part", b"part", "trailer", b"trailer", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "arrow", "trailer", "whole"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ReadRangesResponse: _TypeAlias = ReadRangesResponse  # noqa: Y015
+
+@_typing.final
+class WholeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    ARROW_FIELD_NUMBER: _builtins.int
+    TRAILER_FIELD_NUMBER: _builtins.int
+    arrow: _builtins.bytes
+    """One Arrow IPC stream, its end included; empty: no rows."""
     @_builtins.property
     def header(self) -> Global___ReadHeader: ...
     @_builtins.property
@@ -242,15 +323,13 @@ class ReadRangesResponse(_message.Message):
         arrow: _builtins.bytes = ...,
         trailer: Global___ReadTrailer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "header", b"header", "part", b"part", "trailer", b"trailer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "trailer", b"trailer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "header", b"header", "part", b"part", "trailer", b"trailer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "header", b"header", "trailer", b"trailer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "arrow", "trailer"]  # noqa: Y015
-    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReadRangesResponse: _TypeAlias = ReadRangesResponse  # noqa: Y015
+Global___WholeReply: _TypeAlias = WholeReply  # noqa: Y015
 
 @_typing.final
 class ReadHeader(_message.Message):

@@ -59,7 +59,7 @@ class TailServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadRanges(self, request, context):
-        """Rows of ranges. The first message is a header, the last a trailer with the same epoch.
+        """Rows of ranges. The first message is a header, the last a trailer with the same epoch; or one message is all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

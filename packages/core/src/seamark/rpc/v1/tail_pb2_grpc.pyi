@@ -36,7 +36,7 @@ class TailServiceStub:
     GetWatermarks: _grpc.UnaryUnaryMultiCallable[_tail_pb2.GetWatermarksRequest, _tail_pb2.GetWatermarksResponse]
     """What this replica holds, one answer for all partitions of a table, taken at one moment."""
     ReadRanges: _grpc.UnaryStreamMultiCallable[_tail_pb2.ReadRangesRequest, _tail_pb2.ReadRangesResponse]
-    """Rows of ranges. The first message is a header, the last a trailer with the same epoch."""
+    """Rows of ranges. The first message is a header, the last a trailer with the same epoch; or one message is all."""
 
 @_typing.type_check_only
 class TailServiceAsyncStub(TailServiceStub):
@@ -46,7 +46,7 @@ class TailServiceAsyncStub(TailServiceStub):
     GetWatermarks: _aio.UnaryUnaryMultiCallable[_tail_pb2.GetWatermarksRequest, _tail_pb2.GetWatermarksResponse]  # type: ignore[assignment]
     """What this replica holds, one answer for all partitions of a table, taken at one moment."""
     ReadRanges: _aio.UnaryStreamMultiCallable[_tail_pb2.ReadRangesRequest, _tail_pb2.ReadRangesResponse]  # type: ignore[assignment]
-    """Rows of ranges. The first message is a header, the last a trailer with the same epoch."""
+    """Rows of ranges. The first message is a header, the last a trailer with the same epoch; or one message is all."""
 
 class TailServiceServicer(metaclass=_abc_1.ABCMeta):
     """Implemented by each replica of the tail-cache. A failed call carries an Error."""
@@ -65,6 +65,6 @@ class TailServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tail_pb2.ReadRangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_tail_pb2.ReadRangesResponse], _abc.AsyncIterator[_tail_pb2.ReadRangesResponse]]:
-        """Rows of ranges. The first message is a header, the last a trailer with the same epoch."""
+        """Rows of ranges. The first message is a header, the last a trailer with the same epoch; or one message is all."""
 
 def add_TailServiceServicer_to_server(servicer: TailServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
