@@ -13,6 +13,7 @@ from seamark.lake.errors import LakeError
 from seamark.market.predicate import Predicate
 from seamark.query_gateway.errors import Invalid, Unavailable
 from seamark.query_gateway.header import Estimate
+from seamark.query_gateway.lru import Lru
 from seamark.query_gateway.pin import Known, Pin
 from seamark.query_gateway.question import Engine
 from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone
@@ -28,6 +29,8 @@ class Planned(NamedTuple):
 
 
 _NOTHING = HistoryEstimate(0, 0, 0)
+_KEPT = 32
+"""Plans of the last questions."""
 
 
 class Planner:
@@ -37,6 +40,8 @@ class Planner:
         """`direct_bytes`: compressed bytes above which Trino reads, where there is one."""
         self._histories = histories
         self._direct_bytes = direct_bytes
+        # A request plans the same again: what it would cost, what it may cost, what it reads.
+        self._kept: Lru[tuple[object, ...], Planned] = Lru(_KEPT)
 
     def history(self, engine: Engine) -> History:
         return self._histories[engine]
@@ -61,21 +66,26 @@ class Planner:
             )
         if pin.snapshot_id is None or (known is not None and known.covers(pin)):
             return Planned(Engine.DIRECT, None, estimate_of(_NOTHING, Engine.DIRECT))
-        engine = wanted or Engine.DIRECT
+        asked = (pin.table, pin.view.uuid, pin.snapshot_id, predicate, tuple(columns), wanted)
+        if (kept := self._kept.get(asked)) is not None:
+            return kept
         try:
-            plan = await asyncio.to_thread(self._histories[engine].plan, pin, predicate, columns)
-            if (
-                wanted is None
-                and Engine.TRINO in self._histories
-                and plan.estimate.bytes > self._direct_bytes
-            ):
-                engine = Engine.TRINO
-                plan = await asyncio.to_thread(self._histories[engine].plan, pin, predicate, columns)
+            planned = await asyncio.to_thread(self._plan, pin, predicate, columns, wanted)
         except LakeError as error:
             raise Unavailable(f"history of table {pin.table} cannot be planned: {error}") from error
         except SnapshotGone as error:
             raise SnapshotGone(f"history of table {pin.table} is gone: {error}") from error
+        self._kept.put(asked, planned, 1)
+        return planned
+
+    def _plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str], wanted: Engine | None) -> Planned:
+        engine = wanted or Engine.DIRECT
+        plan = self._histories[engine].plan(pin, predicate, columns)
         estimate = plan.estimate
+        if wanted is None and Engine.TRINO in self._histories and estimate.bytes > self._direct_bytes:
+            engine = Engine.TRINO
+            plan = self._histories[engine].plan(pin, predicate, columns)
+            estimate = plan.estimate
         return Planned(engine, plan if estimate.files else None, estimate_of(estimate, engine))
 
 

@@ -112,6 +112,8 @@ class Reader:
 
     def batches(self, covered: Sequence[Covered]) -> Iterator[pa.RecordBatch]:
         """Matching rows, by partition and otherwise in no order; batches of any size but empty."""
+        if self._asked.symbols and not any(self._asked.symbols):
+            return  # no record has an empty one (`stream.values`): only the coverage is of use
         near = Near(self._nearest) if self._nearest is not None else None
         for part in covered:
             if part.view is not None:

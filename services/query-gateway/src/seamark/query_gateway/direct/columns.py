@@ -13,7 +13,7 @@ from pyiceberg.table import Table
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.direct.datafile_cache import DataFiles
 from seamark.query_gateway.direct.decode import decode
-from seamark.query_gateway.direct.lru import Lru
+from seamark.query_gateway.lru import Lru
 
 _NEVER_ONE_VALUE = (pl.Decimal, pl.Datetime, pl.List)
 """Types not looked at: comparing them would take longer than it saves."""

@@ -13,9 +13,9 @@ from pyiceberg.table import Table
 
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.direct.footers import Footer, footer_of
-from seamark.query_gateway.direct.lru import Lru
 from seamark.query_gateway.direct.ranges import PartialFile, Range
 from seamark.query_gateway.direct.store import Stores, reading
+from seamark.query_gateway.lru import Lru
 
 _TAIL_BYTES = 128 * 1024
 """Read at once from a file's end: more than the footer of an ordinary file."""

@@ -17,8 +17,8 @@ from pyiceberg.table import Table
 from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.direct.bounds import piece_schema, tracked
 from seamark.query_gateway.direct.errors import DirectReadRefused
-from seamark.query_gateway.direct.lru import Lru
 from seamark.query_gateway.direct.store import Stores, reading
+from seamark.query_gateway.lru import Lru
 from seamark.query_gateway.sources import SnapshotGone
 
 _DELETED = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from seamark.market.predicate import Clock, Predicate
@@ -18,6 +18,7 @@ from seamark.query_gateway.http.openapi import SYMBOL_FIELDS, answer_of
 from seamark.query_gateway.http.parameters import AggregateQuery, AsOfQuery, BarsQuery, InstrumentsQuery
 from seamark.query_gateway.http.projection import projected
 from seamark.query_gateway.http.questions import clock_of, consistency_of, invalid_by_name
+from seamark.query_gateway.http.url import documented, from_url
 from seamark.query_gateway.question import AsOfQuestion, BarsQuestion, Question
 from seamark.query_gateway.running import Call
 
@@ -30,9 +31,12 @@ def market_routes(api: Api) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["market"])
 
     @router.get(
-        "/bars", summary="Open, high, low, close, volume, VWAP by interval", responses=answer_of("bars")
+        "/bars",
+        summary="Open, high, low, close, volume, VWAP by interval",
+        responses=answer_of("bars"),
+        openapi_extra=documented(BarsQuery),
     )
-    async def bars(request: Request, asked: Annotated[BarsQuery, Query()]) -> Response:
+    async def bars(request: Request, asked: Annotated[BarsQuery, from_url(BarsQuery)]) -> Response:
         question = BarsQuestion(
             asked.exchange,
             asked.market,
@@ -45,8 +49,15 @@ def market_routes(api: Api) -> APIRouter:
         work = Work(lambda call: api.gateway.bars(question, call), (_trades_of(question),))
         return api.answer(request, asked, work)
 
-    @router.get("/aggregate", summary="One row over the whole range", responses=answer_of("aggregate"))
-    async def aggregate(request: Request, asked: Annotated[AggregateQuery, Query()]) -> Response:
+    @router.get(
+        "/aggregate",
+        summary="One row over the whole range",
+        responses=answer_of("aggregate"),
+        openapi_extra=documented(AggregateQuery),
+    )
+    async def aggregate(
+        request: Request, asked: Annotated[AggregateQuery, from_url(AggregateQuery)]
+    ) -> Response:
         question = BarsQuestion(
             asked.exchange,
             asked.market,
@@ -64,8 +75,13 @@ def market_routes(api: Api) -> APIRouter:
 
         return api.answer(request, asked, Work(opened, (_trades_of(question),)))
 
-    @router.get("/asof", summary="Each trade with the quote that stood", responses=answer_of("as_of"))
-    async def as_of(request: Request, asked: Annotated[AsOfQuery, Query()]) -> Response:
+    @router.get(
+        "/asof",
+        summary="Each trade with the quote that stood",
+        responses=answer_of("as_of"),
+        openapi_extra=documented(AsOfQuery),
+    )
+    async def as_of(request: Request, asked: Annotated[AsOfQuery, from_url(AsOfQuery)]) -> Response:
         if asked.start >= asked.end:
             raise Invalid(
                 "start", f"start was {asked.start}, must be before end, which was {asked.end} (microseconds)"
@@ -89,14 +105,28 @@ def market_routes(api: Api) -> APIRouter:
         work = Work(lambda call: api.gateway.as_of(question, call), estimated, most_rows=api.limits.join_rows)
         return api.answer(request, asked, work)
 
-    @router.get("/instruments", summary="Current state of instruments", responses=answer_of("reference_data"))
-    async def instruments(request: Request, asked: Annotated[InstrumentsQuery, Query()]) -> Response:
+    @router.get(
+        "/instruments",
+        summary="Current state of instruments",
+        responses=answer_of("reference_data"),
+        openapi_extra=documented(InstrumentsQuery),
+    )
+    async def instruments(
+        request: Request, asked: Annotated[InstrumentsQuery, from_url(InstrumentsQuery)]
+    ) -> Response:
         symbols, consistency = tuple(dict.fromkeys(asked.symbols)), consistency_of(asked)
         work = Work(lambda call: api.gateway.instruments(symbols, consistency, call), (_INSTRUMENTS,))
         return api.answer(request, asked, work)
 
-    @router.get("/symbols", summary="Which symbols there are", responses=answer_of("symbols"))
-    async def symbols(request: Request, asked: Annotated[InstrumentsQuery, Query()]) -> Response:
+    @router.get(
+        "/symbols",
+        summary="Which symbols there are",
+        responses=answer_of("symbols"),
+        openapi_extra=documented(InstrumentsQuery),
+    )
+    async def symbols(
+        request: Request, asked: Annotated[InstrumentsQuery, from_url(InstrumentsQuery)]
+    ) -> Response:
         wanted, consistency = tuple(dict.fromkeys(asked.symbols)), consistency_of(asked)
 
         async def opened(call: Call) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from seamark.market.schema import RecordKind
@@ -21,6 +21,7 @@ from seamark.query_gateway.http.parameters import (
     RowsQuery,
 )
 from seamark.query_gateway.http.questions import recent_question, rows_question
+from seamark.query_gateway.http.url import documented, from_url
 from seamark.query_gateway.running import Call
 
 _TABLES = (
@@ -48,8 +49,8 @@ def _add_rows(router: APIRouter, api: Api, path: str, kind: RecordKind) -> None:
     summary = f"Rows of {kind.value} in the total order"
     responses = answer_of(kind.value)
 
-    @router.get(f"/{path}", summary=summary, responses=responses)
-    async def get(request: Request, asked: Annotated[RowsQuery, Query()]) -> Response:
+    @router.get(f"/{path}", summary=summary, responses=responses, openapi_extra=documented(RowsQuery))
+    async def get(request: Request, asked: Annotated[RowsQuery, from_url(RowsQuery)]) -> Response:
         return answered(request, asked)
 
     @router.post(f"/{path}", summary=summary, responses=responses)
@@ -58,8 +59,13 @@ def _add_rows(router: APIRouter, api: Api, path: str, kind: RecordKind) -> None:
 
 
 def _add_recent(router: APIRouter, api: Api, path: str, kind: RecordKind) -> None:
-    @router.get(f"/{path}/recent", summary=f"Newest rows of {kind.value}", responses=answer_of(kind.value))
-    async def recent(request: Request, asked: Annotated[RecentQuery, Query()]) -> Response:
+    @router.get(
+        f"/{path}/recent",
+        summary=f"Newest rows of {kind.value}",
+        responses=answer_of(kind.value),
+        openapi_extra=documented(RecentQuery),
+    )
+    async def recent(request: Request, asked: Annotated[RecentQuery, from_url(RecentQuery)]) -> Response:
         question = recent_question(kind, asked, api.now_us())
         return api.rows(request, asked, question, asked.last, "last")
 
@@ -75,8 +81,8 @@ def _add_estimate(router: APIRouter, api: Api) -> None:
 
     summary, responses = "What a question for rows would take", document_of(ESTIMATE)
 
-    @router.get("/estimate", summary=summary, responses=responses)
-    async def get(request: Request, asked: Annotated[EstimateQuery, Query()]) -> Response:
+    @router.get("/estimate", summary=summary, responses=responses, openapi_extra=documented(EstimateQuery))
+    async def get(request: Request, asked: Annotated[EstimateQuery, from_url(EstimateQuery)]) -> Response:
         return await estimated(request, asked)
 
     @router.post("/estimate", summary=summary, responses=responses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamark.query_gateway.direct.lru import Lru
+from seamark.query_gateway.lru import Lru
 
 OPERATIONS = st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, 12)), max_size=40)
 
