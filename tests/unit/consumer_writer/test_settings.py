@@ -29,7 +29,7 @@ def load(monkeypatch, capsys):
 
 def test_three_settings_are_enough(load):
     settings = load()
-    assert (settings.flush_seconds, settings.flush_bytes) == (60.0, 48 * 2**20)
+    assert (settings.flush_seconds, settings.flush_bytes) == (60.0, 36 * 2**20)
     assert (settings.target_snapshots, settings.snapshot_min_age_seconds) == (60, 900.0)
     assert (settings.partitioning, settings.on_log_start) == ("hour(timestamp)", "stop")
 

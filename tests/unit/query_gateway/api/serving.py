@@ -106,13 +106,14 @@ def served(
     limits: AnswerLimits = LIMITS,
     audit_lines: int = 10_000,
     body_bytes: int = BODY_BYTES,
+    most_beginning: int = 0,
 ) -> Iterator[Served]:
     """An edge that answers from `gateway` while the block runs."""
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     audit_file = folder / "audit.jsonl"
     audit = Audit(audit_file, metrics.audit_dropped, audit_lines)
-    access = Access(keys, Quotas(), Registry(), audit, metrics)
+    access = Access(keys, Quotas(most_beginning=most_beginning), Registry(), audit, metrics)
     api = Api(gateway, access, limits, now_us=lambda: NOW_US)
     server = http_server(create_app(api, registry, body_bytes), drain_seconds=1)
     listener = socket.create_server(("127.0.0.1", 0))

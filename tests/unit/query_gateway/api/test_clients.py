@@ -199,3 +199,24 @@ def refuses(url: str) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_more_answers_than_can_be_begun_are_refused_at_once_and_slow_readers_take_no_place(tmp_path: Path):
+    gateway = MemoryGateway({RecordKind.TRADES: rows(RecordKind.TRADES, MANY)})
+    with served(tmp_path, gateway, most_beginning=2) as edge, ThreadPoolExecutor(2) as clients:
+        slow = [asking(edge, f"/v1/trades?format=csv&symbols=S{number}") for number in range(3)]
+        until(lambda: edge.call(lambda: len(gateway.calls) == 3 and edge.access.quotas.beginning == 0))
+        gateway.open_gate = edge.call(asyncio.Event)
+        waiting = [clients.submit(edge.get, "/v1/trades?limit=1") for _ in range(2)]
+        until(lambda: edge.call(lambda: edge.access.quotas.beginning == 2))
+        refused = edge.get("/v1/trades?limit=1")
+        assert (refused.status_code, refused.json()["code"]) == (429, "TOO_COSTLY")
+        assert refused.headers["Retry-After"] == "1"
+        assert edge.get("/v1/queries").status_code == 200, "what runs can still be seen, and stopped"
+        edge.call(gateway.open_gate.set)
+        assert [one.result().status_code for one in waiting] == [200, 200]
+        gateway.error = Unavailable("no answer")
+        assert [edge.get("/v1/trades?limit=1").status_code for _ in range(3)] == [503] * 3
+        assert edge.call(lambda: edge.access.quotas.beginning) == 0, "what fails gives its place back"
+        for client in slow:
+            leave(client)

@@ -71,3 +71,14 @@ def test_a_request_that_failed_frees_its_place():
         with pytest.raises(TooCostly) as refused, quotas.admitted("a", QUOTA):
             pass
         assert refused.value.retry_after_seconds == 1.0
+
+
+def test_so_many_answers_begin_at_a_time_and_a_place_becomes_free():
+    quotas = Quotas(lambda: 0.0, most_beginning=2)
+    quotas.begin()
+    quotas.begin()
+    with pytest.raises(TooCostly, match="that have not begun were 2, must be less than 2") as refused:
+        quotas.begin()
+    assert refused.value.retry_after_seconds == 1.0
+    quotas.begun()
+    quotas.begin()

@@ -61,6 +61,8 @@ class Decoder:
     ) -> None:
         self._kind = kind
         self._resolve = resolve
+        self._known: dict[int, WriterSchema] = {}
+        """Schemas by id: an id never means another one."""
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Judge framed records, less than 2 GiB in all, in input order. Never raises for their content."""
@@ -107,12 +109,15 @@ class Decoder:
             size, shown = (0, "null") if value is None else (len(value), value[:FRAME_BYTES].hex() or "empty")
             return f"frame was {size} bytes ({shown}), must be byte 00, a 4-byte schema id and the Avro body"
         schema_id = int.from_bytes(value[1:FRAME_BYTES], "big")
+        if (known := self._known.get(schema_id)) is not None:
+            return known
         schema = self._resolve(schema_id)
         if schema is None:
             return _Unresolved(schema_id)
         if schema["name"] != avro_schema(self._kind)["name"]:
             return f"schema id was {schema_id} ({schema['name']}), must be one of {self._kind.value}"
-        return WriterSchema(schema_id, json.dumps(schema))
+        self._known[schema_id] = WriterSchema(schema_id, json.dumps(schema))
+        return self._known[schema_id]
 
     def _judged(
         self,

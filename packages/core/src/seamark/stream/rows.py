@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from seamark.lake.checkpoint import StreamPartition
 from seamark.sequencing.fold import Epochs, Mask, Records
@@ -54,14 +56,15 @@ def repeating_as_codes(rows: pl.DataFrame) -> pl.DataFrame:
 
 def records_of(rows: pl.DataFrame) -> Records:
     """What the fold looks at of decoded trades or quotes. There is at least one."""
-    texts = [rows[name].cast(pl.Categorical) for name in _KEY]
-    columns = [column.to_physical().to_numpy() for column in texts]
-    alike = all(bool((column == column[0]).all()) for column in columns[:3])
+    # As Arrow a column brings its codes and its few names along; polars asks its engine for either.
+    columns = [rows[name].cast(pl.Categorical).to_arrow() for name in _KEY]
+    codes_of = [column.indices.to_numpy() for column in columns]
+    alike = all(bool((codes == codes[0]).all()) for codes in codes_of[:3])
     if alike:
-        global_codes = columns[3]
+        global_codes = codes_of[3]
     else:
         # By their codes, not by joined text: any character may stand in a name, a separator too.
-        global_codes = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        global_codes = np.unique(np.stack(codes_of, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     present = np.zeros(int(global_codes.max()) + 1, dtype=np.bool_)
     present[global_codes] = True
     distinct = np.flatnonzero(present)
@@ -70,23 +73,37 @@ def records_of(rows: pl.DataFrame) -> Records:
     codes = local[global_codes]
     first_rows = np.zeros(len(distinct), dtype=np.int64)
     first_rows[codes[::-1]] = np.arange(len(rows))[::-1]
-    symbols = texts[3][first_rows].to_list()
-    names = [[column[0]] * len(symbols) if alike else column[first_rows].to_list() for column in texts[:3]]
+    names = [
+        column.dictionary.take(pa.array(of_column[first_rows])).to_pylist()
+        for column, of_column in zip(columns, codes_of, strict=True)
+    ]
     return Records(
-        tuple(starmap(SequenceKey, zip(*names, symbols, strict=True))),
+        tuple(starmap(SequenceKey, zip(*names, strict=True))),
         codes,
         rows["source_sequence"].to_numpy(),
-        rows["timestamp"].to_physical().to_numpy(),
+        rows["timestamp"].cast(pl.Int64).to_numpy(),
     )
 
 
 def with_stream(rows: pl.DataFrame, where: StreamPartition, topic: str) -> pl.DataFrame:
     """`rows` of one partition with the columns that all of them share: then all of `row_schema` are there."""
+    return with_streams(rows, [(where, topic)], [len(rows)])
+
+
+def with_streams(
+    rows: pl.DataFrame, parts: Sequence[tuple[StreamPartition, str]], counts: Sequence[int]
+) -> pl.DataFrame:
+    """As `with_stream`, of several partitions (with their topics), so many rows of each behind each other."""
     shared = (
-        pl.Series("stream_id", [where.stream_id], pl.Int32),
-        pl.Series("kafka_partition", [where.partition], pl.Int32),
-        pl.Series("repair_seq", [0], pl.Int32),
-        pl.Series("asset_class", [parse_market_topic(topic).asset_class], pl.Categorical),
+        pl.Series("stream_id", [where.stream_id for where, _ in parts], pl.Int32),
+        pl.Series("kafka_partition", [where.partition for where, _ in parts], pl.Int32),
+        pl.Series("repair_seq", [0] * len(parts), pl.Int32),
+        pl.Series(
+            "asset_class", [parse_market_topic(topic).asset_class for _, topic in parts], pl.Categorical
+        ),
     )
     # Column by column: a query that adds four literals costs more than the few rows of most answers do.
-    return rows.hstack([column.new_from_index(0, len(rows)) for column in shared])
+    if len(parts) == 1:
+        return rows.hstack([column.new_from_index(0, len(rows)) for column in shared])
+    places = np.repeat(np.arange(len(parts)), counts)
+    return rows.hstack([column.gather(places) for column in shared])

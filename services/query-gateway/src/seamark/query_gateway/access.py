@@ -49,13 +49,17 @@ class Visit:
     rows: int = 0
     sent_bytes: int = 0
     charged: float = 0.0
+    beginning: bool = False
+    """Counted among the answers without a header."""
 
     async def admit(self, gateway: Answers, work: Work) -> None:
-        """Take the estimated cost off the caller's quota, before the work.
+        """Take a place, and the estimated cost off the caller's quota, before the work.
 
         Raises:
-            TooCostly: the quota does not have it, or it is more than any answer may take.
+            TooCostly: no place is free, the quota does not have it, or it is more than any answer may take.
         """
+        self.access.quotas.begin()
+        self.beginning = True
         quota = self.asked.caller.quota
         if quota is None and not work.most_rows:
             return
@@ -78,8 +82,15 @@ class Visit:
         self.access.quotas.charge(self.asked.caller.name, self.asked.caller.quota, units)
         self.charged = units
 
+    def leave(self) -> None:
+        """Give the place back; nothing if there is none."""
+        if self.beginning:
+            self.beginning = False
+            self.access.quotas.begun()
+
     def begin(self, header: AnswerHeader) -> None:
         """The answer's header is there. Raises RuntimeError: it contradicts itself."""
+        self.leave()
         if header.exact and header.partial:
             raise RuntimeError(f"answer {header.query_id} says exact, and names missing ranges")
         self.header = header
@@ -135,6 +146,8 @@ class Access:
             failed = error
             raise
         finally:
+            if visit is not None:
+                visit.leave()
             self.metrics.running.dec()
             self._note(asked, visit, failed, time.monotonic() - began_at)
 

@@ -132,7 +132,7 @@ def _access(settings: GatewaySettings, metrics: GatewayMetrics) -> Access:
         audit = Audit(settings.audit_file, metrics.audit_dropped)
     except OSError as error:
         raise StartRefused(f"SEAMARK_AUDIT_FILE was {settings.audit_file}: {error.strerror}") from error
-    return Access(keys, Quotas(), Registry(), audit, metrics)
+    return Access(keys, Quotas(most_beginning=settings.concurrent_beginnings), Registry(), audit, metrics)
 
 
 def _limits(settings: GatewaySettings) -> AnswerLimits:

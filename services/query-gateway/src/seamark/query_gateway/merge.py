@@ -54,9 +54,16 @@ def _varying(frame: pl.DataFrame, keys: Sequence[str]) -> list[str]:
     text = [name for name in keys if schema[name] in (pl.String, pl.Categorical)]
     if not text:
         return [*keys]
-    same = frame.select((pl.col(name) == pl.col(name).first()).all() for name in text).row(0)
-    constant = {name for name, is_same in zip(text, same, strict=True) if is_same}
+    constant = {name for name in text if _is_constant(frame[name])}
     return [name for name in keys if name not in constant]
+
+
+def _is_constant(text: pl.Series) -> bool:
+    if text.dtype == pl.Categorical:
+        # As Arrow it brings its few names along; polars would ask its engine.
+        codes = text.to_arrow().indices
+        return not codes.null_count and bool((codes.to_numpy() == codes[0].as_py()).all())
+    return bool((text == text[0]).all())
 
 
 def _in_order(frame: pl.DataFrame, keys: Sequence[str], descending: bool) -> bool:
@@ -67,7 +74,7 @@ def _in_order(frame: pl.DataFrame, keys: Sequence[str], descending: bool) -> boo
         column = frame[name]
         if column.dtype in (pl.String, pl.Categorical) or column.null_count():
             return False
-        values = column.to_physical().to_numpy()
+        values = (column.cast(pl.Int64) if column.dtype.is_temporal() else column).to_numpy()
         first, second = (values[1:], values[:-1]) if descending else (values[:-1], values[1:])
         if bool(((first > second) & tied).any()):
             return False
@@ -82,7 +89,7 @@ def position_of(frame: pl.DataFrame, kind: RecordKind) -> Position:
     values = []
     for name in total_order(kind):
         column = frame[name]
-        values.append((column[-1:].to_physical() if column.dtype.is_temporal() else column)[-1])
+        values.append((column[-1:].cast(pl.Int64) if column.dtype.is_temporal() else column)[-1])
     return tuple(values)
 
 

@@ -1,4 +1,4 @@
-"""What a caller may take: units per second with a burst, and requests at a time."""
+"""What a caller may take: units per second with a burst, and requests at a time; and what all together may."""
 
 from __future__ import annotations
 
@@ -33,7 +33,30 @@ class Quotas:
     """Token buckets by caller. Used on one event loop."""
 
     clock: Callable[[], float] = time.monotonic
+    most_beginning: int = 0
+    """Answers of all callers that have no header yet; 0: any number."""
+    beginning: int = 0
     _accounts: dict[str, _Account] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """One more answer is worked for. Where more come than can be answered, it is better to say so at once than
+        to let all of them wait until nobody does any more. Clients that read slowly do not count: they wait
+        behind their header.
+
+        Raises:
+            TooCostly: as many as may are without a header.
+        """
+        if self.most_beginning and self.beginning >= self.most_beginning:
+            raise TooCostly(
+                f"answers that have not begun were {self.beginning}, must be less than {self.most_beginning}: "
+                "ask again",
+                retry_after_seconds=1.0,
+            )
+        self.beginning += 1
+
+    def begun(self) -> None:
+        """Its header is there, or it is given up."""
+        self.beginning -= 1
 
     @contextmanager
     def admitted(self, caller: str, quota: Quota | None) -> Iterator[None]:

@@ -73,6 +73,9 @@ class GatewaySettings(LakeSettings):
     )
     quota_units_per_second: float = Field(200.0, gt=0, lt=1e12, description="more than 0 units a second")
     quota_burst: float = Field(5_000.0, gt=0, lt=1e12, description="more than 0 units")
+    concurrent_beginnings: int = Field(
+        32, ge=0, description="0 (no limit) or more: answers of all callers without a header yet"
+    )
     quota_concurrency: int = Field(16, ge=1, le=100_000, description="1 to 100000 requests at a time")
     audit_file: Path | None = Field(None, description="a file for audit lines; unset: the service's log")
 

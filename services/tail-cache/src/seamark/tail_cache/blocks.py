@@ -119,14 +119,14 @@ class Block:
         if not self.rows.count:
             return {}
         frame = self.rows.slice(names, 0, self.rows.count)
-        values = {name: frame[name].to_physical().to_numpy() for name in names}
+        values = {name: frame[name].cast(pl.Int64).to_numpy() for name in names}
         return {name: TimeSpan(int(column.min()), int(column.max())) for name, column in values.items()}
 
     @property
     def timestamps_us(self) -> npt.NDArray[np.int64]:
         """Of each row, for kinds that have one."""
         column = self.rows.slice(["timestamp"], 0, self.rows.count)["timestamp"]
-        return column.to_physical().to_numpy()
+        return column.cast(pl.Int64).to_numpy()
 
     @cached_property
     def symbols(self) -> SymbolIndex | None:

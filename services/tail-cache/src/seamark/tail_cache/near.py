@@ -19,7 +19,7 @@ class Near:
     """The wanted distance, narrower with every row that is known to match."""
 
     def __init__(self, nearest: Nearest) -> None:
-        self._rows = nearest.rows
+        self.rows, self.latest = nearest.rows, nearest.latest
         self._sign = -1 if nearest.latest else 1
         self._after = None if nearest.after_us is None else nearest.after_us * self._sign
         self._counted: Times = np.empty(0, np.int64)
@@ -54,8 +54,8 @@ class Near:
             count = at[wanted & (at > self._after)]
         counted = np.concatenate([counted, count])
         bound = self._bound
-        if len(counted) >= self._rows:
-            counted = np.partition(counted, self._rows - 1)[: self._rows]
+        if len(counted) >= self.rows:
+            counted = np.partition(counted, self.rows - 1)[: self.rows]
             bound = int(counted.max())
             wanted &= at <= bound
         return wanted, counted, bound

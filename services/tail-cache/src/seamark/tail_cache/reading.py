@@ -18,7 +18,7 @@ from seamark.market.predicate import Predicate, PredicateInvalid
 from seamark.market.schema import RecordKind, row_schema
 from seamark.stream import rows as log_rows
 from seamark.stream.block import no_rows
-from seamark.stream.rows import with_stream
+from seamark.stream.rows import with_stream, with_streams
 from seamark.stream.topics import FEED_EVENTS
 from seamark.tail_cache.blocks import FULL_ROWS, INDEXED_ROWS, Block, Positions
 from seamark.tail_cache.near import Near
@@ -33,6 +33,14 @@ class _Left(NamedTuple):
 
     times_are_sure: bool = False
     symbol_is_sure: bool = False
+
+
+class _Found(NamedTuple):
+    """Rows of one block."""
+
+    of: tuple[StreamPartition, str]
+    """The partition, and its topic."""
+    rows: pl.DataFrame
 
 
 _ALL_LEFT = _Left()
@@ -111,40 +119,39 @@ class Reader:
         """Of all batches: `row_schema(kind)`, but text that repeats as dictionaries."""
 
     def batches(self, covered: Sequence[Covered]) -> Iterator[pa.RecordBatch]:
-        """Matching rows, by partition and otherwise in no order; batches of any size but empty."""
+        """Matching rows in no order; batches of any size but empty."""
         if self._asked.symbols and not any(self._asked.symbols):
             return  # no record has an empty one (`stream.values`): only the coverage is of use
         near = Near(self._nearest) if self._nearest is not None else None
-        for part in covered:
-            if part.view is not None:
-                for rows in self._partition(part.view, part.first, part.next, near):
-                    yield from rows.to_arrow().to_batches()
-
-    def _partition(self, view: View, first: int, next_: int, near: Near | None) -> Iterator[pl.DataFrame]:
-        # What one look at rows costs hardly depends on how many there are, and there may be dozens
-        # of small blocks, or a few rows of a symbol in each of many large ones.
-        waiting: dict[_Left, list[pl.DataFrame]] = {left: [] for left in _LEFT}
+        # What one look at rows costs hardly depends on how many there are, and each partition may have
+        # dozens of small blocks, or a few rows of a symbol in each of many large ones.
+        waiting: dict[_Left, list[_Found]] = {left: [] for left in _LEFT}
         counts = dict.fromkeys(_LEFT, 0)
-        enough, blocks = FULL_ROWS, view.blocks
-        if self._nearest is not None:
-            # The blocks with what is wanted first, and soon an idea of how near that is.
-            enough = min(enough, max(4 * INDEXED_ROWS, 2 * self._nearest.rows))
-            blocks = blocks[::-1] if self._nearest.latest else blocks
-        for block in blocks:
-            start, stop = block.position(first), block.position(next_)
-            if start >= stop or (found := self._candidates(block, start, stop, near)) is None:
-                continue
-            left, rows = found
-            waiting[left].append(rows)
-            counts[left] += len(rows)
+        # Where few are wanted: soon an idea of how near that is.
+        enough = FULL_ROWS if near is None else min(FULL_ROWS, max(4 * INDEXED_ROWS, 2 * near.rows))
+        for left, found in self._found(covered, near):
+            waiting[left].append(found)
+            counts[left] += len(found.rows)
             if counts[left] >= enough:
-                yield from self._finished(view, waiting[left], left, near)
+                yield from self._finished(waiting[left], left, near)
                 waiting[left], counts[left] = [], 0
         if sum(counts.values()) < INDEXED_ROWS * 4:
-            waiting = {_ALL_LEFT: [rows for group in waiting.values() for rows in group]}
+            waiting = {_ALL_LEFT: [found for group in waiting.values() for found in group]}
         for left, group in waiting.items():
             if group:
-                yield from self._finished(view, group, left, near)
+                yield from self._finished(group, left, near)
+
+    def _found(self, covered: Sequence[Covered], near: Near | None) -> Iterator[tuple[_Left, _Found]]:
+        """Rows that may match, block by block, those first that are wanted first."""
+        for part in covered:
+            if part.view is None:
+                continue
+            of = (part.view.where, part.view.topic.topic)
+            blocks = part.view.blocks
+            for block in blocks[::-1] if near is not None and near.latest else blocks:
+                start, stop = block.position(part.first), block.position(part.next)
+                if start < stop and (found := self._candidates(block, start, stop, near)) is not None:
+                    yield found[0], _Found(of, found[1])
 
     def _candidates(
         self, block: Block, start: int, stop: int, near: Near | None
@@ -199,19 +206,20 @@ class Reader:
             all_inside &= to_us is None or greatest_us < to_us
         return all_inside or None
 
-    def _finished(
-        self, view: View, group: Sequence[pl.DataFrame], left: _Left, near: Near | None
-    ) -> Iterator[pl.DataFrame]:
-        rows = group[0] if len(group) == 1 else pl.concat(group, rechunk=True)
-        if self._shared_asked:
-            rows = with_stream(rows, view.where, view.topic.topic)
+    def _finished(self, group: Sequence[_Found], left: _Left, near: Near | None) -> Iterator[pa.RecordBatch]:
+        rows = group[0].rows if len(group) == 1 else pl.concat([one.rows for one in group], rechunk=True)
+        parts = {one.of for one in group}
+        # Of one partition alone they can be told behind the filter, too, which then has less to copy.
+        early = self._shared and (self._shared_asked or len(parts) > 1)
+        if early:
+            rows = with_streams(rows, [one.of for one in group], [len(one.rows) for one in group])
         if (expression := self._condition(left)) is not None:
             rows = rows.filter(expression)
         if near is not None:
-            wanted = near.take(rows["timestamp"].to_physical().to_numpy())
+            wanted = near.take(rows["timestamp"].cast(pl.Int64).to_numpy())
             rows = rows if wanted.all() else rows.filter(pl.Series(wanted))
         if not len(rows):
             return
-        if self._shared and not self._shared_asked:
-            rows = with_stream(rows, view.where, view.topic.topic)
-        yield rows[self._columns]
+        if self._shared and not early:
+            rows = with_stream(rows, *group[0].of)
+        yield from rows[self._columns].to_arrow().to_batches()
