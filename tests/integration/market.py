@@ -26,7 +26,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 from pyiceberg.catalog import load_catalog
 from pyiceberg.table import Table
 
@@ -297,6 +297,21 @@ class Market:
         wait_until(lambda: self._topic_id(admin) not in (before, None), "it has another id", _KAFKA_SECONDS)
         wait_until(self._leads, "it has leaders", _KAFKA_SECONDS)
 
+    def add_partitions(self, count: int) -> None:
+        """To the trades topic; writers that start from now on count on them."""
+        self.settings["partitions"] += count
+        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap})
+        wanted = NewPartitions(self.topic, self.settings["partitions"])
+        admin.create_partitions([wanted])[self.topic].result(_KAFKA_SECONDS)
+
+        def all_lead() -> bool:
+            try:
+                return len(self.ends()) == self.settings["partitions"]
+            except KafkaException:
+                return False
+
+        wait_until(all_lead, "the new partitions have leaders", _KAFKA_SECONDS)
+
     def _topic_id(self, admin: AdminClient) -> str | None:
         try:
             asked = admin.describe_topics(TopicCollection([self.topic]))[self.topic]
@@ -522,6 +537,11 @@ class Feed:
         partition = self._routing.partition_of(symbol)
         self._producer.produce(self._topic, value, key=symbol.encode(), partition=partition)
         self._producer.poll(0)
+
+    def route(self, routing: Routing) -> None:
+        """Send by another routing, as legs do that were started anew."""
+        self._routing = routing
+        self.reconnect()
 
     def reconnect(self) -> None:
         """Forget what the producer knows of the topic, which is another one now."""
