@@ -27,11 +27,9 @@ from bench.trades import START_US as FILLED_FROM_US
 from bench.writer_throughput import fill
 
 CLIENTS = 20
-_A_SECOND = {"tail": 10.0, "hybrid": 3.0, "history": 10.0, "bars": 2.0, "mix": 10.0}
+_A_SECOND = {"tail": 15.0, "hybrid": 5.0, "history": 10.0, "bars": 3.0, "mix": 10.0}
 """What is asked, by one client or by twenty together. The load leaves half a core for it: at twice these rates
 questions come faster than they can be answered, and a latency says how long the overload lasted."""
-_BARS_SHARE = 0.3
-"""Of the requests of other rows, for bars of a day: they are asked seldom."""
 HISTORY = (23, 200_000, 30, 300_000)
 """Hours and rows of each, then minutes and rows of each."""
 _DRAIN_SECONDS = 300.0
@@ -99,7 +97,7 @@ def _measured(running: Load, requests: int) -> dict[str, object]:
     told = ask(running.url, load_questions.mix(requests), _A_SECOND["mix"], "poisson")
     clients.append(told)
     figures[f"mix_{CLIENTS}_clients_ms"] = latencies(told)
-    row("bars_of_a_day", load_questions.bars_of_a_day(round(requests * _BARS_SHARE)), _A_SECOND["bars"])
+    row("bars_of_a_day", load_questions.bars_of_a_day(requests), _A_SECOND["bars"])
     seconds = time.monotonic() - began
     used = {name: after - cpu[name] for name, after in running.cpu_seconds().items()}
     used["client"] = sum(each.cpu_seconds for each in clients)

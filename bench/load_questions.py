@@ -17,7 +17,7 @@ _HISTORY_SECONDS = (20 * _MINUTE, 30 * _MINUTE)
 
 def tail_rows(count: int, form: str) -> list[Ask]:
     """The newest thousand rows of the most traded symbol: about a second of them, none committed yet."""
-    parameters = {"symbols": SYMBOLS[0], "last": "1000", "seconds": "3", "format": form}
+    parameters = {"symbols": SYMBOLS[0], "last": "1000", "seconds": "3", "fields": SIX, "format": form}
     return [Ask("/v1/trades/recent", parameters)] * count
 
 

@@ -1,4 +1,4 @@
-"""How many rows of an order are wanted: all that tail and gateway tell each other about a limit. Pure."""
+"""How many rows are wanted, and from which end: what the gateway tells the tail of a limit. Pure."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ class Nearest:
     latest: bool = False
     """In descending order."""
     after_us: int | None = None
-    """Rows before it (behind it, where `latest`) are not wanted; those at it are, and do not count."""
+    """Earlier rows (later ones, where `latest`) are not wanted; those of this time are, and do not count."""

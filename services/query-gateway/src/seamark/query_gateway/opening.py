@@ -32,6 +32,10 @@ from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan,
 T = TypeVar("T")
 
 
+_MOST_NEAREST = 2**31
+"""A limit beyond it is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one question may take. 0: no limit."""
@@ -148,7 +152,7 @@ class Opening:
         """
         opened: Opened | None = None
         nearest = None
-        if limit and kind.sequenced:
+        if 0 < limit < _MOST_NEAREST and kind.sequenced:
             # One more than is given: whether there are more is said, too.
             nearest = Nearest(limit + 1, descending, None if position is None else time_of(position))
         for attempt in (1, 2):
