@@ -40,7 +40,7 @@ _SIFTED = "quantity:ge:300"
 _HOUR_US = 60 * MINUTE_US
 
 
-def run(hours: int = 24, asks: int = 100) -> dict[str, object]:
+def run(hours: int = 4, asks: int = 40) -> dict[str, object]:
     """Figures. Raises EngineMissingError where there is no JDK that Trino runs on."""
     with load_with_trino() as (running, server):
         end_us = write_history(running.real, hours, _ROWS_AN_HOUR, _HYBRID_MINUTES, 300_000)
@@ -143,8 +143,8 @@ def _estimate(running: Load, asked: Mapping[str, str]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hours", type=int, default=24)
-    parser.add_argument("--asks", type=int, default=100, help="of the hybrid question")
+    parser.add_argument("--hours", type=int, default=4)
+    parser.add_argument("--asks", type=int, default=40, help="of the hybrid question")
     given = parser.parse_args()
     print(json.dumps(run(given.hours, given.asks), indent=1))
 

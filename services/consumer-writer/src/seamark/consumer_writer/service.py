@@ -62,7 +62,7 @@ class FlushPolicy:
     """When a batch is sealed: after `seconds` with anything to commit, or at `bytes` buffered."""
 
     seconds: float = 60.0
-    # Sorting and encoding hold a batch several times over: docs/adr/0008-flush-at-48-mib.md.
+    # Sorting and encoding hold a batch several times over: docs/adr/0008-flush-at-36-mib.md.
     bytes: int = 36 * 1024 * 1024
 
 

@@ -59,6 +59,8 @@ def _varying(frame: pl.DataFrame, keys: Sequence[str]) -> list[str]:
 
 
 def _is_constant(text: pl.Series) -> bool:
+    if text[0] != text[-1]:
+        return False  # what nearly always tells, of long ones
     if text.dtype == pl.Categorical:
         # As Arrow it brings its few names along; polars would ask its engine.
         codes = text.to_arrow().indices
