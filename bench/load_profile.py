@@ -28,8 +28,8 @@ from bench.writer_throughput import fill
 
 CLIENTS = 20
 _A_SECOND = {"tail": 15.0, "hybrid": 5.0, "history": 10.0, "bars": 3.0, "mix": 10.0}
-"""What is asked, by one client or by twenty together. The load leaves half a core for it: at twice these rates
-questions come faster than they can be answered, and a latency says how long the overload lasted."""
+"""What is asked, by one client or by twenty together. Of two cores the load leaves half of one for it:
+what is asked faster than it can be answered has a latency that says how long the overload lasted (`failed`, `cores_used`)."""
 HISTORY = (23, 200_000, 30, 300_000)
 """Hours and rows of each, then minutes and rows of each."""
 _DRAIN_SECONDS = 300.0

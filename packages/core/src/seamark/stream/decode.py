@@ -78,17 +78,15 @@ class Decoder:
     def _decode_apart(self, values: Sequence[bytes | None]) -> Decoded:
         refused: dict[int, str] = {}
         members: dict[WriterSchema, dict[int, bytes]] = {}
-        known: dict[bytes, WriterSchema] = {}
         length, unresolved = len(values), None
         for position, value in enumerate(values):
-            found = known.get((value or b"")[:FRAME_BYTES]) or self._schema_of(value)
+            found = self._schema_of(value)
             if isinstance(found, _Unresolved):
                 length, unresolved = position, found.schema_id
                 break
             if isinstance(found, str):
                 refused[position] = found
             elif value:
-                known[value[:FRAME_BYTES]] = found
                 members.setdefault(found, {})[position] = value
         frames, positions = [no_rows(self._kind)], [np.empty(0, dtype=np.int64)]
         for schema, records in members.items():

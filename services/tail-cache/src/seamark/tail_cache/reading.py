@@ -171,8 +171,9 @@ class Reader:
         if near is not None and self._condition(left) is None:
             # All of them match: their times are looked at before anything else of them is copied.
             if positions is None:
-                positions = np.arange(start, stop)
-            positions = positions[near.among(block.timestamps_us[positions])]
+                positions = start + np.flatnonzero(near.among(block.timestamps_us[start:stop]))
+            else:
+                positions = positions[near.among(block.timestamps_us[positions])]
         if positions is None:
             return left, block.rows.slice(self._kept, start, stop)
         return (left, block.rows.take(self._kept, positions)) if len(positions) else None

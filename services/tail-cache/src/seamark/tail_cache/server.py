@@ -32,6 +32,7 @@ _MARGIN_SECONDS = 0.05
 
 _RETRY_AFTER_MS = 50
 _FEW_OFFSETS = 256
+"""So many are looked at in the loop: they are fewer rows than the smallest indexed block has."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Asking = TypeVar("Asking")
@@ -108,7 +109,6 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
         covered = [cover(one, now.views[question.kind].get(one.where)) for one in question.asked]
         header = tail_pb2.ReadHeader(epoch=now.epoch, ranges=map(_coverage, covered))
         pieces = _Pieces(question.reader, covered, question.most_rows)
-        # Few offsets are looked at sooner than handed to a thread.
         offsets = sum(one.next - one.first for one in covered)
         piece = pieces.next() if offsets <= _FEW_OFFSETS else await self._in_thread(pieces.next)
         if pieces.over and question.accepts_whole:

@@ -216,7 +216,7 @@ class Nearest(_message.Message):
     latest: _builtins.bool
     """In descending order."""
     after_us: _builtins.int
-    """Rows before this timestamp (behind it, where `latest`) may be left out, and those at it do not count."""
+    """Earlier rows (later ones, where `latest`) may be left out, and those of this timestamp do not count."""
     def __init__(
         self,
         *,

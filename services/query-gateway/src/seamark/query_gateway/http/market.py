@@ -15,7 +15,13 @@ from seamark.query_gateway.errors import Invalid
 from seamark.query_gateway.http.aggregate import BARS_OF_A_RANGE, aggregated
 from seamark.query_gateway.http.api import Api
 from seamark.query_gateway.http.openapi import SYMBOL_FIELDS, answer_of
-from seamark.query_gateway.http.parameters import AggregateQuery, AsOfQuery, BarsQuery, InstrumentsQuery
+from seamark.query_gateway.http.parameters import (
+    AggregateQuery,
+    AsOfQuery,
+    BarsQuery,
+    InstrumentsQuery,
+    RangeQuery,
+)
 from seamark.query_gateway.http.projection import projected
 from seamark.query_gateway.http.questions import clock_of, consistency_of, invalid_by_name
 from seamark.query_gateway.http.url import documented, from_url
@@ -37,15 +43,7 @@ def market_routes(api: Api) -> APIRouter:
         openapi_extra=documented(BarsQuery),
     )
     async def bars(request: Request, asked: Annotated[BarsQuery, from_url(BarsQuery)]) -> Response:
-        question = BarsQuestion(
-            asked.exchange,
-            asked.market,
-            asked.symbol,
-            asked.start,
-            asked.end,
-            asked.interval,
-            consistency_of(asked),
-        )
+        question = _bars_question(asked, asked.interval)
         work = Work(lambda call: api.gateway.bars(question, call), (_trades_of(question),))
         return api.answer(request, asked, work)
 
@@ -58,15 +56,7 @@ def market_routes(api: Api) -> APIRouter:
     async def aggregate(
         request: Request, asked: Annotated[AggregateQuery, from_url(AggregateQuery)]
     ) -> Response:
-        question = BarsQuestion(
-            asked.exchange,
-            asked.market,
-            asked.symbol,
-            asked.start,
-            asked.end,
-            BARS_OF_A_RANGE,
-            consistency_of(asked),
-        )
+        question = _bars_question(asked, BARS_OF_A_RANGE)
 
         async def opened(call: Call) -> Answer:
             return await aggregated(
@@ -135,6 +125,12 @@ def market_routes(api: Api) -> APIRouter:
         return api.answer(request, asked, Work(opened, (_INSTRUMENTS,)))
 
     return router
+
+
+def _bars_question(asked: RangeQuery, interval: str) -> BarsQuestion:
+    return BarsQuestion(
+        asked.exchange, asked.market, asked.symbol, asked.start, asked.end, interval, consistency_of(asked)
+    )
 
 
 _INSTRUMENTS = Question(RecordKind.REFERENCE_DATA, columns=SYMBOL_FIELDS)

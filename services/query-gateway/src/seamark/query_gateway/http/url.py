@@ -1,7 +1,7 @@
 """Parameters in a URL, read as one model.
 
-FastAPI does the same for a model in `Query()`, by looking at each of its fields anew for each request: in the
-profile of a small answer that was what took longest. Here they are looked at once.
+FastAPI does the same for a model in `Query()`, by looking at each of its fields anew for each request. Here they
+are looked at once, when routes are made.
 """
 
 from __future__ import annotations
