@@ -123,6 +123,14 @@ def _(stack):
     swap(stack, opening_module, "Nearest", lambda real: lambda rows, latest, after_us: real(rows, not latest))
 
 
+@defect("history is left out as soon as the tail has rows enough, of whatever time")
+def _(stack):
+    def enough(real):
+        return lambda table, plan, nearest: nearest.latest and sum(map(len, table.tail)) >= nearest.rows
+
+    swap(stack, opening_module, "tail_suffices", enough)
+
+
 @defect("a window is left out")
 def _(stack):
     def windows(real):

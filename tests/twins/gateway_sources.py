@@ -51,6 +51,10 @@ class MemoryPlan:
     def estimate(self) -> HistoryEstimate:
         return HistoryEstimate(len(self.frame), int(self.frame.estimated_size()), int(len(self.frame) > 0))
 
+    @property
+    def newest_us(self) -> int | None:
+        return self.frame["timestamp"].to_physical().max()  # type: ignore[return-value]
+
     def windows(self, target_rows: int) -> Sequence[Window]:
         """Three where there are times enough, however many rows are wanted: the cuts between are tried often."""
         times = sorted(set(self.frame["timestamp"].to_physical().to_list()))

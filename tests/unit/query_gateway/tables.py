@@ -63,6 +63,10 @@ class Plan:
         rows = len(_matching(self.frame, self.predicate))
         return HistoryEstimate(rows, 0, int(len(self.frame) > 0))
 
+    @property
+    def newest_us(self) -> int | None:
+        return self.frame["timestamp"].to_physical().max()  # type: ignore[return-value]
+
     def windows(self, target_rows: int) -> Sequence[Window]:
         """Cut where there are rows, so that cuts are met."""
         times = sorted(set(self.frame["timestamp"].to_physical().to_list()))

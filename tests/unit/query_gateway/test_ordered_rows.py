@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamark.lake.errors import CatalogUnavailable
+from seamark.market.nearest import Nearest
 from seamark.market.order import total_order
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
+from seamark.query_gateway import ordered_rows as order_module
 from seamark.query_gateway.errors import Cancelled, QueryError, Unavailable
 from seamark.query_gateway.header import TableHeader
 from seamark.query_gateway.merge import position_of
-from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames
+from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames, tail_suffices
 from seamark.query_gateway.reading import OpenTable, Want
 from seamark.query_gateway.sources import SnapshotGone
 from unit.query_gateway.lake import KIND
@@ -102,6 +104,69 @@ def test_windows_behind_the_one_that_has_enough_are_not_read(world, monkeypatch)
     frames = world.run(_all(frames_of(world, opened, plan, limit=1)))
     assert sum(map(len, frames)) > 1  # so that there is known to be a next page
     assert len(read) < 5
+
+
+@given(
+    history=st.lists(st.integers(0, 20), max_size=8),
+    tail=st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=3),
+    rows=st.integers(1, 6),
+    latest=st.booleans(),
+    after_us=st.none() | st.integers(0, 30),
+)
+def test_history_is_left_out_only_where_none_of_it_is_wanted(world, history, tail, rows, latest, after_us):
+    opened, plan = open_with(world, ())
+
+    suffices = tail_suffices(
+        replace(opened, tail=tuple(map(_at, tail))),
+        replace(plan, frame=_at(history)),
+        Nearest(rows, latest, after_us),
+    )
+    # Those that are not of the position's time: which of these are behind it is not known here.
+    wanted = [(at, "tail") for times in tail for at in times] + [(at, "history") for at in history]
+    wanted = [
+        one for one in wanted if after_us is None or (one[0] < after_us if latest else one[0] > after_us)
+    ]
+    # Of one time, history's may come first.
+    first = sorted(wanted, key=lambda one: (-one[0] if latest else one[0], one[1]))[:rows]
+    if suffices:
+        assert latest
+        assert len(first) == rows
+        assert {side for _, side in first} == {"tail"}
+        assert after_us is None or after_us > max(history)
+
+
+@pytest.mark.parametrize(("rows", "suffices"), [(3, True), (4, False)])
+def test_history_is_left_out_where_enough_of_the_tail_is_later(world, rows, suffices):
+    opened, plan = open_with(world, ())
+    table, plan = replace(opened, tail=(_at([8, 5]), _at([9, 5, 7]))), replace(plan, frame=_at([2, 5]))
+    assert tail_suffices(table, plan, Nearest(rows, latest=True)) is suffices
+
+
+def _at(times):
+    return rows_of(KIND, [{"timestamp": at} for at in times])
+
+
+def test_windows_grow_while_little_matches_and_never_beyond_what_may_be_held(world, monkeypatch):
+    read = []
+    real = world.history_source.read
+    monkeypatch.setattr(
+        world.history_source,
+        "read",
+        lambda plan, window, *rest: read.append(window) or real(plan, window, *rest),
+    )
+    opened, plan = open_with(world, tuple(range(2_000, 2_060)))
+    world.run(_all(frames_of(world, opened, plan)))
+    assert [_plain(one) for one in read] == [1, 4, 16, 16, 16, 8]
+    monkeypatch.setattr(order_module, "WINDOW_ROWS", 10)
+    read.clear()
+    world.run(_all(frames_of(world, opened, plan)))
+    assert [_plain(one) for one in read] == [1, 1, 4, 16, 16, 16, 7]
+
+
+def _plain(window):
+    """How many windows of the plan it is, where those are a microsecond wide."""
+    first, last = window.from_us or 1_999, window.to_us or 2_060
+    return last - first
 
 
 async def _all(frames):

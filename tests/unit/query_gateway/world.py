@@ -220,6 +220,10 @@ class Plan:
     def estimate(self) -> HistoryEstimate:
         return HistoryEstimate(len(self.frame), 0, int(len(self.frame) > 0))
 
+    @property
+    def newest_us(self) -> int | None:
+        return self.frame["timestamp"].to_physical().max()  # type: ignore[return-value]
+
     def windows(self, target_rows: int) -> Sequence[Window]:
         edges = [None, *self.cuts, None]
         return [Window(first, last) for first, last in zip(edges, edges[1:], strict=False)]

@@ -204,7 +204,7 @@ def offsets(direct, table, predicate=Predicate(), **more) -> list[int]:
 def test_a_table_without_a_snapshot_has_no_rows(tmp_path, direct):
     table = FolderTable(tmp_path, TRADES)
     plan = direct.plan(table.pin(), Predicate(symbols=("A",)), ALL)
-    assert (plan.estimate.rows, plan.estimate.files, plan.time_bounds_us) == (0, 0, None)
+    assert (plan.estimate.rows, plan.estimate.files, plan.newest_us) == (0, 0, None)
     assert plan.windows(10) == [Window()]
     assert [*direct.read(plan, Window(), None, threading.Event())] == []
 

@@ -20,7 +20,7 @@ from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.header import AnswerHeader, Estimate, Gap
 from seamark.query_gateway.level import Level
 from seamark.query_gateway.merge import Position, time_of
-from seamark.query_gateway.ordered_rows import ordered_frames
+from seamark.query_gateway.ordered_rows import ordered_frames, tail_suffices
 from seamark.query_gateway.pin import Known, Pin
 from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.planning import Planner, estimate_of
@@ -32,6 +32,7 @@ from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan,
 T = TypeVar("T")
 
 
+_NOTHING = estimate_of(HistoryEstimate(0, 0, 0), Engine.DIRECT)
 _MOST_NEAREST = 2**31
 """A limit beyond it is none."""
 
@@ -158,6 +159,8 @@ class Opening:
         for attempt in (1, 2):
             try:
                 opened = await self.open(kind, predicate, columns, want, call, engine, known, nearest)
+                if nearest is not None and tail_suffices(opened.table, opened.plan, nearest):
+                    opened = replace(opened, plan=None, estimate=_NOTHING)
                 frames = ordered_frames(
                     opened.table,
                     self.history(opened),
@@ -193,8 +196,7 @@ class Opening:
         Raises:
             Unavailable: it was never loaded.
         """
-        nothing = estimate_of(HistoryEstimate(0, 0, 0), Engine.DIRECT)
-        return Opened(self._opener.unread(kind, reason), Engine.DIRECT, None, nothing)
+        return Opened(self._opener.unread(kind, reason), Engine.DIRECT, None, _NOTHING)
 
     async def estimate(
         self, pin: Pin, predicate: Predicate, columns: Sequence[str], engine: Engine | None

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 
+import numpy as np
 import polars as pl
 
 from seamark.lake.errors import LakeError
+from seamark.market.nearest import Nearest
 from seamark.market.order import total_order
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import Cancelled, Unavailable
@@ -19,14 +21,33 @@ from seamark.query_gateway.sources import History, HistoryPlan, Window
 from seamark.query_gateway.threads import OwnThreads
 
 WINDOW_ROWS = 250_000
-"""Rows of a window where all are wanted."""
+"""Rows of a window where all are wanted, if all that is read of history matches."""
 PAGE_WINDOW_ROWS = 50_000
 """Rows of a window where a page is wanted: the first is often enough."""
+_FASTER = 4
+"""As many times wider at most is the next window where few rows matched: Trino has a price by the window."""
+_WIDEST = 16
+"""Windows of the plan that are read as one at most: all their rows may match, and are held."""
 
 
 def needed_columns(kind: RecordKind, asked: Sequence[str]) -> list[str]:
     """What must be read to give `asked` in order."""
     return list(dict.fromkeys((*asked, *total_order(kind))))
+
+
+def tail_suffices(table: OpenTable, plan: HistoryPlan | None, nearest: Nearest) -> bool:
+    """Whether all rows that are wanted are surely the tail's: so many of its rows are later than all of history."""
+    newest_us = plan.newest_us if plan is not None else None
+    if newest_us is None or not nearest.latest:
+        return False
+    count = 0
+    for rows in table.tail:
+        at_us = rows["timestamp"].cast(pl.Int64).to_numpy()
+        wanted = at_us > newest_us
+        if nearest.after_us is not None:
+            wanted &= at_us < nearest.after_us
+        count += int(np.count_nonzero(wanted))
+    return count >= nearest.rows
 
 
 async def ordered_frames(
@@ -51,9 +72,10 @@ async def ordered_frames(
         Unavailable: history cannot be read.
     """
     kind = table.kind
+    target_rows = PAGE_WINDOW_ROWS if limit else WINDOW_ROWS
     windows = [Window()]
     if plan is not None and kind.sequenced:  # windows of time do not follow the order of the log
-        windows = list(plan.windows(PAGE_WINDOW_ROWS if limit else WINDOW_ROWS))
+        windows = list(plan.windows(target_rows))
     if descending:
         windows.reverse()
     if position is not None and kind.sequenced:
@@ -87,16 +109,18 @@ async def ordered_frames(
             return await history.threads.run(lambda: read(window))
         return await asyncio.to_thread(read, window)
 
-    given = 0
+    given, first, width = 0, 0, 1
     # The next window is read while this one is sent; no further, or memory would hold them all.
     ahead: asyncio.Task[pl.DataFrame] | None = None
     try:
-        for number, window in enumerate(windows):
-            frame = await (ahead if ahead is not None else read_apart(window))
+        while first < len(windows):
+            frame = await (ahead if ahead is not None else read_apart(windows[first]))
             ahead = None
             enough = limit and given + len(frame) > limit
-            if number + 1 < len(windows) and not enough:
-                ahead = asyncio.create_task(read_apart(windows[number + 1]))
+            first += width
+            width = _next_width(width, len(frame), target_rows)
+            if first < len(windows) and not enough:
+                ahead = asyncio.create_task(read_apart(_as_one(windows[first : first + width], descending)))
             if call.cancelled.is_set():
                 raise Cancelled("the query was cancelled")
             if len(frame):
@@ -116,6 +140,17 @@ async def collect(frames: AsyncIterator[pl.DataFrame]) -> pl.DataFrame | None:
     async with aclosing(frames):  # type: ignore[type-var]
         parts = [frame async for frame in frames]
     return stacked(parts) if parts else None
+
+
+def _next_width(width: int, rows: int, target_rows: int) -> int:
+    """How many windows to read as one, behind so many that gave `rows`."""
+    return max(1, min(width * target_rows // max(rows, 1), width * _FASTER, _WIDEST))
+
+
+def _as_one(windows: Sequence[Window], descending: bool) -> Window:
+    """Neighbours, in the order asked for, as one window."""
+    earliest, latest = (windows[-1], windows[0]) if descending else (windows[0], windows[-1])
+    return Window(earliest.from_us, latest.to_us)
 
 
 def _touches(window: Window, at_us: int, descending: bool) -> bool:

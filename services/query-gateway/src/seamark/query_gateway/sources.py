@@ -127,6 +127,11 @@ class HistoryPlan(Protocol):
     @property
     def estimate(self) -> HistoryEstimate: ...
 
+    @property
+    def newest_us(self) -> int | None:
+        """No matching row has a later `timestamp`; None: nobody knows."""
+        ...
+
     def windows(self, target_rows: int) -> Sequence[Window]:
         """Ascending windows that tile all time, each with about so many rows; at least one."""
         ...

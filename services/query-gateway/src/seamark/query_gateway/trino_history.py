@@ -52,6 +52,10 @@ class _Plan:
     def estimate(self) -> HistoryEstimate:
         return self.planned.estimate
 
+    @property
+    def newest_us(self) -> int | None:
+        return self.planned.newest_us
+
     def windows(self, target_rows: int) -> Sequence[Window]:
         return self.planned.windows(target_rows)
 

@@ -47,12 +47,10 @@ class Plan:
         )
 
     @property
-    def time_bounds_us(self) -> tuple[int, int] | None:
-        """Least and greatest `timestamp` there may be; None: no row, or unknown."""
-        least, greatest = self.pieces["timestamp_min"], self.pieces["timestamp_max"]
-        if not len(self.pieces) or least.has_nulls() or greatest.has_nulls():
-            return None
-        return int(least.min()), int(greatest.max())  # type: ignore[arg-type]
+    def newest_us(self) -> int | None:
+        """No matching row has a later `timestamp`; None: there is none, or a piece does not say."""
+        greatest = self.pieces["timestamp_max"]
+        return None if not len(greatest) or greatest.has_nulls() else int(greatest.max())  # type: ignore[arg-type]
 
     def windows(self, target_rows: int) -> Sequence[Window]:
         """Ascending windows that tile all time, each with about so many rows; at least one.
