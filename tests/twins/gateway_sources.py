@@ -35,13 +35,14 @@ from seamark.stream.errors import LogUnavailable, Stopped
 from seamark.stream.log import Bounds, TopicPartition
 from seamark.stream.observe import Observer, Place
 from seamark.stream.rows import with_stream
+from twins.frame_plan import FramePlan
 from twins.lake import MemoryStates, MemoryTable
 from twins.log import MemoryLog
 from twins.nearest import enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MemoryPlan:
+class MemoryPlan(FramePlan):
     pin: Pin
     predicate: Predicate
     columns: tuple[str, ...]
@@ -50,16 +51,6 @@ class MemoryPlan:
     @property
     def estimate(self) -> HistoryEstimate:
         return HistoryEstimate(len(self.frame), int(self.frame.estimated_size()), int(len(self.frame) > 0))
-
-    @property
-    def newest_us(self) -> int | None:
-        return self.frame["timestamp"].to_physical().max()  # type: ignore[return-value]
-
-    def windows(self, target_rows: int) -> Sequence[Window]:
-        """Three where there are times enough, however many rows are wanted: the cuts between are tried often."""
-        times = sorted(set(self.frame["timestamp"].to_physical().to_list()))
-        edges = [None, *times[1 :: max(1, len(times) // 3)][:2], None]
-        return [Window(first, last) for first, last in zip(edges, edges[1:], strict=False)]
 
 
 @dataclass(slots=True)

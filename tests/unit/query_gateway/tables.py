@@ -43,6 +43,7 @@ from seamark.query_gateway.sources import (
 from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import Bounds
 from seamark.stream.topics import market_topic
+from twins.frame_plan import FramePlan
 from twins.nearest import enough
 from unit.query_gateway.lake import Lake
 from unit.query_gateway.rows import rows_of
@@ -52,7 +53,7 @@ NOW_US = 10**15
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(FramePlan):
     pin: Pin
     predicate: Predicate
     columns: tuple[str, ...]
@@ -62,16 +63,6 @@ class Plan:
     def estimate(self) -> HistoryEstimate:
         rows = len(_matching(self.frame, self.predicate))
         return HistoryEstimate(rows, 0, int(len(self.frame) > 0))
-
-    @property
-    def newest_us(self) -> int | None:
-        return self.frame["timestamp"].to_physical().max()  # type: ignore[return-value]
-
-    def windows(self, target_rows: int) -> Sequence[Window]:
-        """Cut where there are rows, so that cuts are met."""
-        times = sorted(set(self.frame["timestamp"].to_physical().to_list()))
-        edges = [None, *times[1 :: max(1, len(times) // 3)][:2], None]
-        return [Window(first, last) for first, last in zip(edges, edges[1:], strict=False)]
 
 
 class Tables:
@@ -95,9 +86,14 @@ class Tables:
         self.log = Log(self)
         self.opener = TableOpener(self.pins, Tails(self), self.log, LogBudget(), lambda: self.now_us)
         codec = CursorCodec(b"a secret of sixteen")
-        histories = {Engine.DIRECT: Lakes(self)}
+        self.histories = Lakes(self)
         self.opening = Opening(
-            self.pins, self.opener, histories, codec, limits or Limits(), lambda: self.now_us
+            self.pins,
+            self.opener,
+            {Engine.DIRECT: self.histories},
+            codec,
+            limits or Limits(),
+            lambda: self.now_us,
         )
         self.gateway = Gateway(self.opening, self.opener)
         self.pin()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import pairwise
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from seamark.query_gateway.header import TableHeader
 from seamark.query_gateway.merge import position_of
 from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames, tail_suffices
 from seamark.query_gateway.reading import OpenTable, Want
-from seamark.query_gateway.sources import SnapshotGone
+from seamark.query_gateway.sources import SnapshotGone, Window
 from unit.query_gateway.lake import KIND
 from unit.query_gateway.rows import rows_of
 from unit.query_gateway.world import COLUMNS, NOW_US, World, places
@@ -161,6 +163,19 @@ def test_windows_grow_while_little_matches_and_never_beyond_what_may_be_held(wor
     read.clear()
     world.run(_all(frames_of(world, opened, plan)))
     assert [_plain(one) for one in read] == [1, 1, 4, 16, 16, 16, 7]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(998, 1_013), min_size=2, max_size=6, unique=True).map(sorted), st.data())
+def test_of_stretches_all_rows_come_in_order_and_no_others(world, edges, data):
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(edges) - 1, max_size=len(edges) - 1))
+    stretches = [Window(*ends) for ends, taken in zip(pairwise(edges), chosen, strict=True) if taken]
+    opened, plan = open_with(world, ())
+    rows = world.run(collect(frames_of(world, opened, plan, stretches=stretches)))
+    whole = world.run(collect(frames_of(world, opened, plan)))
+    at = whole["timestamp"].to_physical()
+    inside = pl.Series([any(one.from_us <= time < one.to_us for one in stretches) for time in at])
+    assert (places(rows) if rows is not None else []) == places(whole.filter(inside))
 
 
 def _plain(window):

@@ -42,6 +42,7 @@ from seamark.query_gateway.sources import (
 )
 from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import Bounds
+from twins.frame_plan import FramePlan
 from twins.nearest import enough
 from unit.query_gateway.lake import KIND, TOPIC, Lake
 from unit.query_gateway.rows import rows_of
@@ -209,7 +210,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(FramePlan):
     pin: Pin
     predicate: Predicate
     columns: tuple[str, ...]
@@ -219,10 +220,6 @@ class Plan:
     @property
     def estimate(self) -> HistoryEstimate:
         return HistoryEstimate(len(self.frame), 0, int(len(self.frame) > 0))
-
-    @property
-    def newest_us(self) -> int | None:
-        return self.frame["timestamp"].to_physical().max()  # type: ignore[return-value]
 
     def windows(self, target_rows: int) -> Sequence[Window]:
         edges = [None, *self.cuts, None]

@@ -18,17 +18,21 @@ GROUPS = st.lists(
     ),
     max_size=20,
 )
-INSTANTS = st.none() | st.integers(-(10**6), 3 * 10**6).map(lambda at: 1_723_161_255_000_000 + at)
+AT = st.integers(-(10**6), 3 * 10**6).map(lambda at: 1_723_161_255_000_000 + at)
+INSTANTS = st.none() | AT
 
 
-def plan(groups, predicate=Predicate(), kind=RecordKind.TRADES) -> Plan:
+def plan(groups, predicate=Predicate(), kind=RecordKind.TRADES, numbers=None) -> Plan:
+    """Row groups of one file: least and greatest time, rows. `numbers`: of the groups; by default 0, 1, …"""
+    numbers = range(len(groups)) if numbers is None else numbers
     frame = pl.DataFrame(
-        [(*one, "f") for one in groups],
+        [(*one, "f", number) for one, number in zip(groups, numbers, strict=True)],
         schema={
             "timestamp_min": pl.Int64,
             "timestamp_max": pl.Int64,
             "rows": pl.Int64,
             "path": pl.String,
+            "group": pl.Int32,
         },
         orient="row",
     )
@@ -77,3 +81,21 @@ def test_a_large_row_group_is_not_decoded_for_many_small_windows():
 def test_rows_in_the_order_of_the_log_have_one_window():
     groups = [(at, at, 1_000) for at in range(100)]
     assert plan(groups, kind=RecordKind.FEED_EVENTS).windows(10) == [Window()]
+
+
+@given(
+    GROUPS,
+    st.lists(AT, min_size=2, max_size=6, unique=True).map(sorted),
+)
+def test_stretches_name_the_groups_that_may_lie_in_them_in_whatever_order_they_were_listed(groups, edges):
+    found = plan(groups).made_of(edges)
+    assert len(found) == len(edges) - 1
+    for first, next_, names in zip(edges, edges[1:], found, strict=False):
+        assert names == {
+            ("f", at) for at, (low, high, _) in enumerate(groups) if low < next_ and high >= first
+        }
+    assert found == plan(groups[::-1], numbers=range(len(groups))[::-1]).made_of(edges)
+
+
+def test_a_group_that_does_not_say_its_times_may_lie_anywhere():
+    assert plan([(None, None, 5), (0, 9, 5)]).made_of([0, 10, 20]) == [{("f", 0), ("f", 1)}, {("f", 0)}]

@@ -27,7 +27,7 @@ from seamark.query_gateway.planning import Planner, estimate_of
 from seamark.query_gateway.question import Consistency, Engine
 from seamark.query_gateway.reading import OpenTable, TableOpener, Want
 from seamark.query_gateway.running import Call
-from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone
+from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone, Window
 
 T = TypeVar("T")
 
@@ -140,10 +140,12 @@ class Opening:
         descending: bool = False,
         position: Position | None = None,
         known: Known | None = None,
+        stretches: Callable[[Opened], Sequence[Window]] | None = None,
     ) -> tuple[Opened, T]:
         """A table opened, and what `take` makes of its rows (`ordered_frames`, with `columns`).
 
-        `known`: rows that are of no use; a history that has no others is not read.
+        `known`: rows that are of no use; a history that has no others is not read. `stretches`: which times are
+        read of what was opened, as `ordered_frames` has it.
 
         A snapshot whose files are gone has expired: then once more from the newest one, with the same E;
         `take` is called anew.
@@ -170,6 +172,7 @@ class Opening:
                     limit,
                     descending,
                     position,
+                    stretches(opened) if stretches is not None else None,
                 )
                 return opened, await take(frames)
             except SnapshotGone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 
@@ -59,11 +60,13 @@ async def ordered_frames(
     limit: int = 0,
     descending: bool = False,
     position: Position | None = None,
+    stretches: Sequence[Window] | None = None,
 ) -> AsyncIterator[pl.DataFrame]:
     """Frames with `columns` (the order's among them), in order, also from one to the next.
 
     `limit`: windows behind the one that reaches it are not read; frames may hold more rows.
-    `plan`: None where history is proven to hold nothing.
+    `plan`: None where history is proven to hold nothing. `stretches`: rows of these times alone, ascending, each
+    so short that all of them can be held; None: of all times.
 
     Raises:
         Cancelled: nobody waits any more.
@@ -74,7 +77,9 @@ async def ordered_frames(
     kind = table.kind
     target_rows = PAGE_WINDOW_ROWS if limit else WINDOW_ROWS
     windows = [Window()]
-    if plan is not None and kind.sequenced:  # windows of time do not follow the order of the log
+    if stretches is not None:
+        windows = [*stretches]
+    elif plan is not None and kind.sequenced:  # windows of time do not follow the order of the log
         windows = list(plan.windows(target_rows))
     if descending:
         windows.reverse()
@@ -109,18 +114,18 @@ async def ordered_frames(
             return await history.threads.run(lambda: read(window))
         return await asyncio.to_thread(read, window)
 
-    given, first, width = 0, 0, 1
+    unread, given = deque(windows), 0
     # The next window is read while this one is sent; no further, or memory would hold them all.
     ahead: asyncio.Task[pl.DataFrame] | None = None
     try:
-        while first < len(windows):
-            frame = await (ahead if ahead is not None else read_apart(windows[first]))
+        together = _neighbours(unread, 1)
+        while together:
+            frame = await (ahead or read_apart(_as_one(together, descending)))
             ahead = None
             enough = limit and given + len(frame) > limit
-            first += width
-            width = _next_width(width, len(frame), target_rows)
-            if first < len(windows) and not enough:
-                ahead = asyncio.create_task(read_apart(_as_one(windows[first : first + width], descending)))
+            together = _neighbours(unread, _next_width(len(together), len(frame), target_rows))
+            if together and not enough:
+                ahead = asyncio.create_task(read_apart(_as_one(together, descending)))
             if call.cancelled.is_set():
                 raise Cancelled("the query was cancelled")
             if len(frame):
@@ -145,6 +150,21 @@ async def collect(frames: AsyncIterator[pl.DataFrame]) -> pl.DataFrame | None:
 def _next_width(width: int, rows: int, target_rows: int) -> int:
     """How many windows to read as one, behind so many that gave `rows`."""
     return max(1, min(width * target_rows // max(rows, 1), width * _FASTER, _WIDEST))
+
+
+def _neighbours(unread: deque[Window], most: int) -> list[Window]:
+    """The next windows, as many as lie side by side and at most `most`, taken out of `unread`."""
+    found: list[Window] = []
+    while unread and len(found) < most and (not found or _touch(found[-1], unread[0])):
+        found.append(unread.popleft())
+    return found
+
+
+def _touch(one: Window, other: Window) -> bool:
+    """Whether there is no time between two windows, whichever comes first."""
+    return (one.to_us is not None and one.to_us == other.from_us) or (
+        other.to_us is not None and other.to_us == one.from_us
+    )
 
 
 def _as_one(windows: Sequence[Window], descending: bool) -> Window:

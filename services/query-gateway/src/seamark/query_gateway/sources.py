@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -134,6 +134,11 @@ class HistoryPlan(Protocol):
 
     def windows(self, target_rows: int) -> Sequence[Window]:
         """Ascending windows that tile all time, each with about so many rows; at least one."""
+        ...
+
+    def made_of(self, edges_us: Sequence[int]) -> Sequence[Hashable]:
+        """What the rows from each edge to the next come from: where two plans for one predicate name the same,
+        they have the same rows there."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -58,6 +58,9 @@ class _Plan:
 
     def windows(self, target_rows: int) -> Sequence[Window]:
         return self.planned.windows(target_rows)
+
+    def made_of(self, edges_us: Sequence[int]) -> Sequence[Hashable]:
+        return self.planned.made_of(edges_us)
 
 
 class TrinoHistory(OwnThreads):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -18,6 +18,8 @@ from seamark.query_gateway.sources import HistoryEstimate, Window
 
 _DECODED_AT_MOST = 4
 """How often the largest row group may be decoded to stream an answer, about."""
+_UNKNOWN = np.iinfo(np.int64)
+"""Ends of a piece that does not say its own."""
 _Integers: TypeAlias = npt.NDArray[np.int64]
 _Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -77,6 +79,17 @@ class Plan:
         levels = low + (high - low) * np.arange(1, count) / max(count, 1)
         edges = sorted({int(cut) for cut in np.interp(levels, rows_before, times)})
         return [Window(*ends) for ends in pairwise([None, *edges, None])]
+
+    def made_of(self, edges_us: Sequence[int]) -> Sequence[Hashable]:
+        """Pieces that may lie from each edge to the next; edges ascend. A file never changes, nor do its row groups."""
+        names = np.empty(len(self.pieces), object)
+        names[:] = [*self.pieces.select("path", *(["group"] if self.refined else [])).iter_rows()]
+        least = self.pieces["timestamp_min"].fill_null(_UNKNOWN.min).to_numpy()
+        greatest = self.pieces["timestamp_max"].fill_null(_UNKNOWN.max).to_numpy()
+        return [
+            frozenset(names[(least < next_us) & (greatest >= first_us)])
+            for first_us, next_us in pairwise(edges_us)
+        ]
 
 
 def _rows_before(first_us: _Integers, behind_us: _Integers, rows: _Integers) -> tuple[_Integers, _Floats]:
