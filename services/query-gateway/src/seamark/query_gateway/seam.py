@@ -92,16 +92,14 @@ def check_end(pin: Pin, end: Vector, revision: int | None) -> None:
         if revision is not None and shed_since(gone, revision) and gone.first < end.get(gone.where, 0):
             raise Gone(
                 f"shed_since: offsets [{gone.first}, {gone.next}) of {gone.where} were taken out by revision "
-                f"{gone.revision}, the cursor is of revision {revision}",
-                "cursor",
+                f"{gone.revision}, the cursor is of revision {revision}"
             )
     open_partitions = set(pin.open_partitions)
     for where, offset in end.items():
         reached = pin.watermark.get(where, 0)
         if where not in open_partitions and offset > reached:
             raise Gone(
-                f"offsets [{reached}, {offset}) of {where} cannot be given: that stream takes no more rows",
-                "cursor",
+                f"offsets [{reached}, {offset}) of {where} cannot be given: that stream takes no more rows"
             )
 
 
