@@ -77,8 +77,9 @@ async def read(stub, asked, seconds=SECONDS):
 
 def test_an_answer_is_header_rows_and_trailer_of_one_epoch(world):
     async def run():
-        async with client(world) as stub:
+        async with client(world, pin_retention_seconds=45) as stub:
             header, batches, trailer = await read(stub, request((0, 0, None), (1, 1, 3)))
+        assert header.pin_retention_seconds == 45
         assert header.epoch == trailer.epoch == world.store.now.epoch
         assert [(part.from_offset, part.to_offset) for part in header.ranges] == [(0, 9), (1, 3)]
         assert [(part.lo, part.hi, part.end) for part in header.ranges] == [(0, 9, 9), (0, 4, 4)]

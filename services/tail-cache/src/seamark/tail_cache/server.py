@@ -56,6 +56,7 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
         self._most = settings.concurrent_reads + settings.waiting_reads
         self._reads = 0
         self._longest_seconds = settings.longest_read_seconds
+        self._retention_seconds = settings.pin_retention_seconds
 
     async def GetWatermarks(  # noqa: N802 - the contract's name
         self, request: tail_pb2.GetWatermarksRequest, context: Context
@@ -107,7 +108,11 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
         )
         now = self._store.now
         covered = [cover(one, now.views[question.kind].get(one.where)) for one in question.asked]
-        header = tail_pb2.ReadHeader(epoch=now.epoch, ranges=map(_coverage, covered))
+        header = tail_pb2.ReadHeader(
+            epoch=now.epoch,
+            ranges=map(_coverage, covered),
+            pin_retention_seconds=self._retention_seconds,
+        )
         pieces = _Pieces(question.reader, covered, question.most_rows)
         offsets = sum(one.next - one.first for one in covered)
         piece = pieces.next() if offsets <= _FEW_OFFSETS else await self._in_thread(pieces.next)
