@@ -199,7 +199,10 @@ class TailMetrics:
         """Their series go when a partition does."""
         self.rows = Gauge("seamark_tail_rows", "Rows held.", ["table"], registry=registry)
         self.memory_bytes = Gauge(
-            "seamark_tail_memory_bytes", "Taken by rows in memory.", ["table"], registry=registry
+            "seamark_tail_memory_bytes",
+            "Taken by rows in memory and their indexes.",
+            ["table"],
+            registry=registry,
         )
         self.spilled_bytes = Gauge(
             "seamark_tail_spilled_bytes", "Taken by rows on disk.", ["table"], registry=registry
