@@ -1,10 +1,18 @@
 """What is asked while the demo runs, and what is made of the answers."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seamark.local.asking import Asked, question
+from seamark.lake.checkpoint import StreamPartition
+from seamark.local.asking import Asked, Asking, question
+from seamark.market.schema import RecordKind
+from seamark.query_gateway.header import Missing
+from twins.gateway import MemoryGateway
+from unit.query_gateway.api.market_rows import rows
+from unit.query_gateway.api.serving import served, until
 
 NOW_US = 1_723_118_400_000_000
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
@@ -82,3 +90,18 @@ def test_failures_and_silence_are_off() -> None:
     done.failures += ["trades: 503"]
     assert done.problems(trino=False) == ["a question was not answered: trades: 503"]
     assert Asked().problems(trino=True) == ["no question was answered while it ran"]
+
+
+def test_a_header_too_long_for_http_is_kept_whole(tmp_path: Path) -> None:
+    lacking = tuple(Missing(StreamPartition(1, one), 10**9, None, "TAIL_UNAVAILABLE") for one in range(300))
+    frames = {kind: rows(kind, 5) for kind in (RecordKind.TRADES, RecordKind.QUOTES)}
+    with served(tmp_path, MemoryGateway(frames, missing=lacking)) as edge:
+        assert json.loads(edge.get("/v1/trades").headers["Seamark-Answer"])["truncated"]
+        asking = Asking(edge.url, tmp_path / "answers", SYMBOLS)
+        asking.start()
+        until(lambda: asking.asked.answers or asking.asked.failures)
+        asking.stop()
+    assert asking.asked.failures == []
+    kept = [json.loads(line) for line in (tmp_path / "answers" / "answers.jsonl").read_text().splitlines()]
+    assert len(kept) == asking.asked.answers
+    assert [len(line["missing"]) for line in kept] == [300] * len(kept)

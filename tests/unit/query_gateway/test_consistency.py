@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from seamark.lake.checkpoint import StreamPartition
-from seamark.query_gateway.consistency import KNOWN_AFTER_US, want_of
+from seamark.query_gateway.consistency import KNOWN_AFTER_US, gone_by_name, want_of
 from seamark.query_gateway.cursor import Cursor, CursorCodec, TableCursor
-from seamark.query_gateway.errors import Invalid
+from seamark.query_gateway.errors import Gone, Invalid
 from seamark.query_gateway.question import (
     AsKnownAt,
     AtCursor,
@@ -68,3 +68,21 @@ def test_what_cannot_be_is_refused_by_its_name(consistency, field):
 def test_a_cursor_of_other_tables_is_refused():
     with pytest.raises(Invalid, match="of another question"):
         want(cursor(), table="quotes")
+
+
+@pytest.mark.parametrize(
+    ("consistency", "page_cursor", "field"),
+    [
+        (AtCursor("x"), "", "at"),
+        (Latest(), "x", "page_cursor"),
+        (AsKnownAt(5), "", "as_known_at"),
+        (AtSnapshot(5), "", "snapshot"),
+        (Latest(), "", ""),
+        (MinOffsets({}), "", ""),
+        (MaxStaleness(5), "", ""),
+    ],
+)
+def test_rows_that_are_gone_are_the_fault_of_what_chose_them(consistency, page_cursor, field):
+    with pytest.raises(Gone) as caught, gone_by_name(consistency, page_cursor):
+        raise Gone("these rows")
+    assert caught.value.field == field

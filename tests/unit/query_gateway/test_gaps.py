@@ -11,6 +11,7 @@ import pytest
 
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
+from seamark.query_gateway import gaps as gaps_module
 from seamark.query_gateway.gaps import FOUND_LATER_US, GapLedger
 from seamark.query_gateway.gateway import Gateway
 from seamark.query_gateway.question import (
@@ -341,3 +342,28 @@ def test_all_who_ask_at_the_same_moment_share_one_reading(market):
         assert gaps(header) == [("g1", "OPEN")]
     assert reads.count(TRADES) == 20
     assert reads.count(EVENTS) <= 3
+
+
+@pytest.mark.parametrize("asking", ["ask", "bars", "as_of"])
+def test_with_more_events_than_are_kept_each_question_begins_anew(market, asking, monkeypatch):
+    monkeypatch.setattr(gaps_module, "_MOST_EVENTS", 2)
+    ledger = market.tables.gateway._gaps
+    ask = getattr(market, asking)
+    market.say("GAP_OPEN")
+    market.say("GAP_OPEN", "g2")
+    assert gaps(ask()) == [("g1", "OPEN"), ("g2", "OPEN")]
+    assert len(ledger._events) == 2
+    market.tables.now_us += HOUR
+    header = ask()
+    market.say("GAP_HEALED")
+    for committed in (False, True):
+        assert gaps(ask()) == [("g2", "OPEN")]
+        assert len(ledger._events) == 0
+        assert gaps(ask(AtCursor(header.cursor))) == [("g1", "OPEN"), ("g2", "OPEN")]
+        assert gaps(ask(AsKnownAt(market.tables.now_us - 30 * 60 * SECOND))) == [
+            ("g1", "OPEN"),
+            ("g2", "OPEN"),
+        ]
+        if not committed:
+            market.tables.now_us += HOUR // 4
+            market.commit()

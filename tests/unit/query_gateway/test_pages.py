@@ -214,8 +214,41 @@ def test_a_cursor_of_a_life_that_was_rolled_back_is_gone(trades):
     lake.table.roll_back(before)
     lake.adopt_head()
     trades.tables.pin()
-    with pytest.raises(Gone, match="the table was moved back"):
+    with pytest.raises(Gone, match="the table was moved back") as caught:
         trades.page(question(consistency=AtCursor(header.cursor)))
+    assert caught.value.field == "at"
+
+
+def closing(tables, kind):
+    """The stream of `kind` is closed with all that its tail has lost: what E names is not there any more."""
+    lake = tables.lakes[kind]
+    tables.meanwhile = lambda kind: None
+    lake.log.grow(lake.topic)
+    lake.adopt(succeeds=max(lake.view.streams), lost=True)
+
+
+@pytest.mark.parametrize("name", ["at", "page_cursor", "as_known_at"])
+def test_rows_that_are_gone_are_named_by_the_parameter_that_asked_for_them(trades, name):
+    tables = trades.tables
+    trades.add(4)
+    header, _, cursor = trades.page(question(5))
+    asked = {
+        "at": question(5, consistency=AtCursor(header.cursor)),
+        "page_cursor": question(5, page_cursor=cursor),
+        "as_known_at": question(consistency=AsKnownAt(tables.now_us)),
+    }[name]
+    tables.now_us += 60 * SECOND
+    tables.tail_lo[TRADES] = len(tables.appended[TRADES])
+    tables.meanwhile = lambda kind: closing(tables, kind)
+    with pytest.raises(Gone, match="takes no more rows" if name == "as_known_at" else "shed_since") as caught:
+        trades.page(asked)
+    assert caught.value.field == name
+
+
+def test_a_snapshot_that_is_gone_is_named_by_its_parameter(trades):
+    with pytest.raises(Gone, match="not kept any more") as caught:
+        trades.page(question(consistency=AtSnapshot(999)))
+    assert caught.value.field == "snapshot"
 
 
 def test_without_room_for_a_cursor_there_is_an_answer_without_one(trades):

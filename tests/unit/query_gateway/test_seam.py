@@ -25,6 +25,7 @@ from seamark.query_gateway.seam import (
     excluded_to_name,
     freshness_ms,
     holes,
+    shed_since,
     start_of,
     time_travels,
 )
@@ -215,6 +216,24 @@ def test_what_was_taken_out_since_and_touches_the_end_is_gone(first, revision, k
     else:
         with pytest.raises(Gone, match=rf"shed_since: offsets \[{first}, {first + 1}\) of 2.0"):
             check_end(pin, {OPEN: 8}, revision)
+
+
+@pytest.mark.parametrize(("revision", "before"), [(0, True), (4, True), (5, False), (6, False)])
+def test_a_range_that_is_not_repaired_was_visible_before_its_shedding_alone(revision, before):
+    assert shed_since(ExcludedRange(OPEN, 3, 5, "SHED", 5), revision) is before
+
+
+@pytest.mark.parametrize("revision", [4, 7, 8])
+def test_a_repaired_range_refuses_nobody_from_before_its_shedding_or_after_its_repair(revision):
+    """Shed at 5, repaired at 7: excluded no more. The other range still is."""
+    still = ExcludedRange(OPEN, 20, 21, "SHED", 6)
+    pin = pin_of({OPEN: 30}, {2: stream(2, 1, (0,))}, excluded=(still,), revision=7)
+    check_end(pin, {OPEN: 18}, revision)
+    if revision < still.revision:
+        with pytest.raises(Gone, match="shed_since"):
+            check_end(pin, {OPEN: 30}, revision)
+    else:
+        check_end(pin, {OPEN: 30}, revision)
 
 
 def test_ranges_below_the_end_are_named_and_what_a_closed_stream_lost():

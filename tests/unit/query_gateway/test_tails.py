@@ -44,6 +44,8 @@ class Replica(tail_pb2_grpc.TailServiceServicer):
     busy: int = 0
     """So many reads are refused."""
     piece_pause_seconds: float = 0.0
+    retention_seconds: float | None = None
+    """Of how long it keeps rows it says so much."""
     assigned: Callable[[int], bool] = lambda partition: True
     asked: list[tuple[int, int, int | None]] = field(default_factory=list)
 
@@ -72,7 +74,8 @@ class Replica(tail_pb2_grpc.TailServiceServicer):
             if context.time_remaining() < 0.05:
                 break
             await asyncio.sleep(0.01)
-        header, frames = tail_pb2.ReadHeader(epoch="e"), [pl.DataFrame(schema=SCHEMA)]
+        header = tail_pb2.ReadHeader(epoch="e", pin_retention_seconds=self.retention_seconds)
+        frames = [pl.DataFrame(schema=SCHEMA)]
         for partition, first, next_ in ranges:
             wanted = self.hi if next_ is None else next_
             begin = min(max(first, self.lo), max(wanted, first))
@@ -111,7 +114,17 @@ class Replica(tail_pb2_grpc.TailServiceServicer):
         yield tail_pb2.ReadRangesResponse(trailer=tail_pb2.ReadTrailer(epoch="e", rows=len(rows)))
 
 
-def ask(replicas, next_, seconds=SECONDS, first=0, partitions=(0,), positions=False, most_rows=0):
+def ask(
+    replicas,
+    next_,
+    seconds=SECONDS,
+    first=0,
+    partitions=(0,),
+    positions=False,
+    most_rows=0,
+    longest=0.0,
+    again=False,
+):
     """What the replicas give together, as (offsets of partition 0, coverage, failed, seconds it took).
 
     `replicas`: the owner of partition 0 first.
@@ -127,13 +140,15 @@ def ask(replicas, next_, seconds=SECONDS, first=0, partitions=(0,), positions=Fa
                 stack.push_async_callback(server.stop, 0)
                 addresses[ordinal] = f"127.0.0.1:{server.port}"
             ordered = [addresses[ordinal] for ordinal in sorted(addresses)]
-            source = TailReplicas(ordered, len(replicas), most_rows)
+            source = TailReplicas(ordered, len(replicas), most_rows, longest)
             stack.push_async_callback(source.close)
             ranges = [Range(StreamPartition(1, one), TOPIC, first, next_) for one in partitions]
             began = time.monotonic()
             if positions:
                 await source.positions(KIND, ranges, began + 1)
             given = await source.read(KIND, ranges, COLUMNS, Predicate(), began + seconds)
+            if again:
+                await source.read(KIND, ranges, COLUMNS, Predicate(), began + seconds)
             return given, time.monotonic() - began
 
     given, took = asyncio.run(run())
@@ -247,3 +262,13 @@ def test_more_rows_than_one_answer_may_hold_are_refused_and_nobody_else_is_asked
         ask([owner, peer], 10, most_rows=9)
     assert (owner.most_rows, peer.most_rows) == ([9], [])
     assert ask([owner, peer], 10, most_rows=10)[0] == list(range(10))
+
+
+@pytest.mark.parametrize(("kept", "warned"), [(329.0, True), (330.0, False), (0.0, True), (None, False)])
+def test_a_replica_that_keeps_rows_for_less_than_an_answer_takes_is_warned_about_once(caplog, kept, warned):
+    offsets, _, _, _ = ask([Replica(retention_seconds=kept)], 10, longest=300.0, again=True)
+    assert offsets == list(range(10)), "answers go on"
+    said = [record.message for record in caplog.records if "PIN_RETENTION" in record.message]
+    assert len(said) == warned
+    if warned:
+        assert f"was {kept:g}, must be at least 330" in said[0]

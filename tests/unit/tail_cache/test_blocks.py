@@ -15,6 +15,7 @@ from seamark.tail_cache.blocks import FULL_ROWS, Block, SymbolIndex, appended, r
 from seamark.tail_cache.spill import Spilled, SpillFolder
 from unit.tail_cache.observed import RECORDS, SYMBOLS, between, observed
 
+MUCH = 1 << 30
 NAMES = ["kafka_offset", "symbol", "price", "trade_conditions", "vendor_data", "timestamp"]
 
 
@@ -23,7 +24,7 @@ def block(request, tmp_path):
     whole = resident(0, RECORDS, observed())
     if request.param == "resident":
         return whole
-    spilled = SpillFolder(tmp_path / "spill").spill(whole)
+    spilled = SpillFolder(tmp_path / "spill", MUCH).spill(whole)
     assert isinstance(spilled.rows, Spilled)
     assert spilled.rows.memory_bytes == 0 < spilled.rows.file_bytes
     return spilled
@@ -77,6 +78,40 @@ def test_the_part_below_an_offset_has_the_rows_below_it(block):
     assert_frame_equal(
         part.rows.slice(NAMES, 0, part.rows.count), between(0, 500)[NAMES], categorical_as_str=True
     )
+
+
+def test_an_index_counts_as_memory_of_the_rows_once_it_was_asked_for():
+    whole = resident(0, RECORDS, observed())
+    before = whole.rows.memory_bytes
+    index = whole.symbols
+    assert index is whole.symbols
+    assert whole.rows.memory_bytes == before + index.memory_bytes
+    assert index.memory_bytes >= 4 * whole.rows.count
+
+
+def test_spilling_lets_the_index_go_and_the_folder_keeps_those_asked_for_last(tmp_path):
+    block = resident(0, RECORDS, observed())
+    one = block.symbols.memory_bytes
+    folder = SpillFolder(tmp_path, 2 * one)
+    first, second, third = (folder.spill(block) for _ in range(3))
+    assert folder.index_bytes == 0, "spilling makes none"
+    kept = [first.symbols, second.symbols]
+    assert (first.symbols, second.symbols) == tuple(kept)
+    assert folder.index_bytes == 2 * one
+    assert first.symbols is kept[0]
+    assert third.symbols is not None  # the second gives way, asked for longest ago
+    assert (folder.index_bytes, first.symbols is kept[0], second.symbols is kept[1]) == (2 * one, True, False)
+    for gone in (first, second, third):
+        folder.delete(gone)
+    assert folder.index_bytes == 0
+    assert first.symbols.positions(["BTCUSDT"]).tolist() == kept[0].positions(["BTCUSDT"]).tolist()
+
+
+def test_an_index_larger_than_all_that_is_allowed_is_not_kept(tmp_path):
+    folder = SpillFolder(tmp_path, 1)
+    spilled = folder.spill(resident(0, RECORDS, observed()))
+    assert spilled.symbols is not None
+    assert folder.index_bytes == 0
 
 
 # Growing together
@@ -146,27 +181,27 @@ def test_offsets_without_rows_are_held_too():
 
 
 def test_a_spill_folder_is_emptied_at_start_of_its_own_files_alone(tmp_path):
-    first = SpillFolder(tmp_path)
+    first = SpillFolder(tmp_path, MUCH)
     first.spill(resident(0, 100, between(0, 100)))
     [left] = tmp_path.glob("*.arrow")
     (tmp_path / "mine.txt").write_text("not theirs")
     with pytest.raises(StartRefused, match="is used by another process"):
-        SpillFolder(tmp_path)
+        SpillFolder(tmp_path, MUCH)
     first.close()
     assert not left.exists()
     left.write_bytes(b"of a process that was killed")
-    SpillFolder(tmp_path)
+    SpillFolder(tmp_path, MUCH)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "mine.txt"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartRefused, match="spill folder .*file/below cannot be used"):
-        SpillFolder(tmp_path / "file" / "below")
+        SpillFolder(tmp_path / "file" / "below", MUCH)
 
 
 def test_a_reader_goes_on_reading_a_file_that_was_deleted(tmp_path):
-    folder = SpillFolder(tmp_path)
+    folder = SpillFolder(tmp_path, MUCH)
     spilled = folder.spill(resident(0, RECORDS, observed()))
     folder.delete(spilled)
     assert list(Path(tmp_path).glob("*.arrow")) == []

@@ -37,7 +37,7 @@ NAMES = row_schema(KIND).names
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return SpillFolder(tmp_path_factory.mktemp("spill"))
+    return SpillFolder(tmp_path_factory.mktemp("spill"), 1 << 20)
 
 
 @pytest.fixture(scope="module", autouse=True)

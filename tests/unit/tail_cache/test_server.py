@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -77,8 +78,9 @@ async def read(stub, asked, seconds=SECONDS):
 
 def test_an_answer_is_header_rows_and_trailer_of_one_epoch(world):
     async def run():
-        async with client(world) as stub:
+        async with client(world, pin_retention_seconds=45) as stub:
             header, batches, trailer = await read(stub, request((0, 0, None), (1, 1, 3)))
+        assert header.pin_retention_seconds == 45
         assert header.epoch == trailer.epoch == world.store.now.epoch
         assert [(part.from_offset, part.to_offset) for part in header.ranges] == [(0, 9), (1, 3)]
         assert [(part.lo, part.hi, part.end) for part in header.ranges] == [(0, 9, 9), (0, 4, 4)]
@@ -87,6 +89,39 @@ def test_an_answer_is_header_rows_and_trailer_of_one_epoch(world):
         expected = world.rows()
         expected = expected.filter((pl.col("kafka_partition") == 0) | pl.col("kafka_offset").is_between(1, 2))
         assert_frame_equal(rows, expected)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("asked", "threaded"),
+    [
+        ((0, 0, 9), True),
+        ((0, 8, 10), True),  # a row on disk, a row in memory
+        ((0, 4, 4), True),  # nothing, within a block on disk
+        ((0, 9, 12), False),
+        ((0, 0, 0), False),
+        ((0, 9, 9), False),
+        ((7, 0, 5), False),
+    ],
+)
+def test_few_offsets_are_looked_at_in_the_loop_where_no_file_is_read_for_them(world, asked, threaded):
+    """Offsets below 9 are on disk, those from there on in memory."""
+    [block] = world.view(0).blocks
+    assert (block.lo, block.hi) == (0, 9)
+    world.tail._store.of(RecordKind.TRADES)[world.view(0).where].replace(block, world.spill.spill(block))
+    world.send("AAA", 3)
+    world.settle()
+    assert [type(one.rows).__name__ for one in world.view(0).blocks] == ["Spilled", "Resident"]
+
+    def readers():
+        return {thread for thread in threading.enumerate() if thread.name.startswith("read_")}
+
+    async def run():
+        before = readers()
+        async with client(world) as stub:
+            await read(stub, request(asked))
+            assert bool(readers() - before) is threaded
 
     asyncio.run(run())
 

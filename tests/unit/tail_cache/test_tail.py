@@ -12,6 +12,7 @@ from seamark.lake.errors import CatalogUnavailable
 from seamark.sequencing.state import PartitionState, dump
 from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import TopicPartition
+from seamark.tail_cache.blocks import INDEXED_ROWS
 from seamark.tail_cache.partition import Stop
 from twins.lake import Answer
 from unit.tail_cache.world import PARTITIONS, RETENTION_SECONDS, World
@@ -453,6 +454,21 @@ def test_rows_beyond_the_cap_are_on_disk_and_read_as_before(tmp_path):
     world.follow(RETENTION_SECONDS)
     world.read()
     assert not any(path.exists() for path in files)
+
+
+def test_an_index_takes_of_the_memory_that_rows_may_take(tmp_path):
+    world = World(tmp_path / "spill")
+    world.send("AAA", INDEXED_ROWS)
+    world.settle()
+    rows_alone = world.store._cap_bytes = world.store.memory_bytes
+    world.read()
+    assert list((tmp_path / "spill").glob("*.arrow")) == []
+    [block] = world.view().blocks
+    assert block.symbols is not None
+    assert world.store.memory_bytes == rows_alone + block.symbols.memory_bytes
+    world.read()
+    assert len(list((tmp_path / "spill").glob("*.arrow"))) == 1
+    assert world.view().blocks[0].symbols.memory_bytes == world.store.memory_bytes == world.spill.index_bytes
 
 
 def test_while_the_disk_takes_nothing_reading_pauses_and_what_is_held_is_served(tmp_path, caplog):

@@ -144,7 +144,7 @@ class World:
         """A new tail; the one before is gone."""
         if self.spill is not None:
             self.spill.close()
-        self.spill = SpillFolder(self.folder)
+        self.spill = SpillFolder(self.folder, self.memory_bytes // 8)
         self.store = Store(self.spill, self.memory_bytes)
         self.feed = MemoryFeed(self.log)
         self.registry = CollectorRegistry()

@@ -168,8 +168,8 @@ def test_a_role_that_is_lacking_is_403(people):
         answer = edge.get(path, headers=bearer(keys["operator"]))
         assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
     edge.get("/v1/quotes")
-    assert "by operator" in edge.audited(status=403, endpoint="/v1/trades")["error"]
-    assert "without a key" in edge.audited(status=401)["error"]
+    assert "operator must include reader" in edge.audited(status=403, caller="operator")["error"]
+    assert "no API key" in edge.audited(status=401, question="GET /v1/quotes")["error"]
 
 
 def test_the_keys_file_is_read_again_while_serving(people):

@@ -255,6 +255,10 @@ def test_a_wrong_request_is_refused_by_the_name_of_its_field(
         error = await refused(getattr(edge.stub, method)(request_, metadata=AUTH))
         assert (error.code, error.field) == (messages.ERROR_CODE_INVALID, field), error
         assert error.message and error.correlation_id
+        await until(edge.lines)
+        (line,) = edge.lines()
+        assert (line["status"], line["error"], line["caller"]) == (400, error.message, "reader")
+        assert (line["correlation_id"], line["question"].split()[0]) == (error.correlation_id, method)
 
     over_grpc(tmp_path, scenario)
 

@@ -4,15 +4,16 @@ import asyncio
 import threading
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import requests
 
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import Unavailable
-from twins.gateway import SNAPSHOT
+from twins.gateway import SNAPSHOT, MemoryGateway
 from unit.query_gateway.api.market_rows import T0_US, rows
-from unit.query_gateway.api.serving import Served, until
+from unit.query_gateway.api.serving import Served, served, until
 
 RANGE = {"symbol": "BTCUSDT", "start": T0_US, "end": T0_US + 2_500_000}
 
@@ -145,3 +146,29 @@ def test_each_request_is_audited(edge: Served, path: str):
         assert line["rows"] == len(answer.json()["rows"])
         assert line["cursor"] == answer.headers["Seamark-Cursor"]
         assert line["exact"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/trades?limit=x", 400),
+        ("/v1/trades?limit=999999999&format=json", 400),
+        ("/v1/trades?symbols=X%20Y", 400),
+        ("/v1/trades?start=5&end=3", 400),
+        ("/v1/trades?timeout_seconds=999", 400),
+        ("/v1/trades?at=forged", 400),
+        ("/v1/trades?page_cursor=forged", 400),
+        ("/v1/snapshots/x", 400),
+        ("/v1/nothing", 404),
+    ],
+)
+def test_what_is_refused_is_audited_once_whoever_noticed(tmp_path: Path, path: str, status: int):
+    with served(tmp_path, MemoryGateway()) as edge:
+        answer = edge.get(path, headers={"X-Correlation-Id": "bad"})
+        assert answer.status_code == status
+        line = edge.audited(correlation_id="bad")
+        assert (line["caller"], line["status"], line["error"]) == ("local", status, answer.json()["message"])
+        assert line["question"].startswith(f"GET {path.split('?')[0]}")
+        edge.get("/v1/trades", limit=1, headers={"X-Correlation-Id": "good"})
+        edge.audited(correlation_id="good")
+        assert len(edge.audit_file.read_text().splitlines()) == 2

@@ -6,6 +6,8 @@ group once and hands it to its parts; a test makes one on a registry of its own.
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 _LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -141,49 +143,32 @@ class TailMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        place = ["table", "stream", "partition", "tier"]
-        self.end_offset = Gauge(
-            "seamark_tail_end_offset", "The log's end: next offset to be written.", place, registry=registry
+        gauge = partial(Gauge, labelnames=("table", "stream", "partition", "tier"), registry=registry)
+        self.end_offset = gauge("seamark_tail_end_offset", "The log's end: next offset to be written.")
+        self.checkpoint_offset = gauge(
+            "seamark_tail_checkpoint_offset", "H: next offset that the table's checkpoint names."
         )
-        self.checkpoint_offset = Gauge(
-            "seamark_tail_checkpoint_offset",
-            "H: next offset that the table's checkpoint names.",
-            place,
-            registry=registry,
-        )
-        self.processed_offset = Gauge(
+        self.processed_offset = gauge(
             "seamark_tail_processed_offset",
             "Next offset that the writers' group will decode; NaN: it has said nothing.",
-            place,
-            registry=registry,
         )
-        self.committed_age_seconds = Gauge(
+        self.committed_age_seconds = gauge(
             "seamark_tail_committed_age_seconds",
             "Time since the oldest record was appended that is not committed; 0: none is.",
-            place,
-            registry=registry,
         )
-        self.processed_age_seconds = Gauge(
+        self.processed_age_seconds = gauge(
             "seamark_tail_processed_age_seconds",
             "Time since the oldest record was appended that no writer has decoded; 0: none is, NaN: unknown.",
-            place,
-            registry=registry,
         )
-        self.admitted = Gauge(
+        self.admitted = gauge(
             "seamark_tail_admitted",
             "1: the writers read this partition's tier, 0: they defer it, NaN: they have not said.",
-            place,
-            registry=registry,
         )
-        self.low_offset = Gauge("seamark_tail_low_offset", "First offset held.", place, registry=registry)
-        self.high_offset = Gauge(
-            "seamark_tail_high_offset", "Next offset to observe.", place, registry=registry
-        )
-        self.reading = Gauge(
+        self.low_offset = gauge("seamark_tail_low_offset", "First offset held.")
+        self.high_offset = gauge("seamark_tail_high_offset", "Next offset to observe.")
+        self.reading = gauge(
             "seamark_tail_reading",
             "1: the partition is read, 0: it is held or wanted and not read; the log says why.",
-            place,
-            registry=registry,
         )
         self.by_partition = (
             self.end_offset,
@@ -197,13 +182,12 @@ class TailMetrics:
             self.reading,
         )
         """Their series go when a partition does."""
-        self.rows = Gauge("seamark_tail_rows", "Rows held.", ["table"], registry=registry)
-        self.memory_bytes = Gauge(
-            "seamark_tail_memory_bytes", "Taken by rows in memory.", ["table"], registry=registry
+        of_table = partial(Gauge, labelnames=("table",), registry=registry)
+        self.rows = of_table("seamark_tail_rows", "Rows held.")
+        self.memory_bytes = of_table(
+            "seamark_tail_memory_bytes", "Taken by rows in memory and their indexes."
         )
-        self.spilled_bytes = Gauge(
-            "seamark_tail_spilled_bytes", "Taken by rows on disk.", ["table"], registry=registry
-        )
+        self.spilled_bytes = of_table("seamark_tail_spilled_bytes", "Taken by rows on disk.")
         self.drops = Counter(
             "seamark_tail_drops_total",
             "Partitions thrown away before their rows were committed; each is begun anew from the table.",
@@ -222,17 +206,12 @@ class TailMetrics:
             ["table"],
             registry=registry,
         )
-        self.catalog_age_seconds = Gauge(
-            "seamark_tail_catalog_age_seconds",
-            "Time since the table was last loaded.",
-            ["table"],
-            registry=registry,
+        self.catalog_age_seconds = of_table(
+            "seamark_tail_catalog_age_seconds", "Time since the table was last loaded."
         )
-        self.table_unusable = Gauge(
+        self.table_unusable = of_table(
             "seamark_tail_table_unusable",
             "1: the table was rolled back or has a foreign snapshot; its checkpoints are not followed.",
-            ["table"],
-            registry=registry,
         )
         self.ready = Gauge(
             "seamark_tail_ready", "1: past the ends that were seen at start.", registry=registry

@@ -1,7 +1,7 @@
 """The loop: poll, observe, flush, restore. Owns when; `TableWriter` owns what.
 
-Two threads: this one polls and folds, one commit thread sorts, uploads and commits. A table
-has at most one batch in flight.
+Two threads: this one polls and folds, the other commits (`flight.py`). A table has at most one
+batch in flight.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from seamark.consumer_writer.commit_loop import Ended, Outcome, RetryPolicy, commit_until_ended
+from seamark.consumer_writer.commit_loop import Ended, Outcome, RetryPolicy
+from seamark.consumer_writer.flight import CommitThread, Flight
+from seamark.consumer_writer.source import Source
 from seamark.consumer_writer.table_writer import Start, TableWriter
 from seamark.lake.errors import CatalogUnavailable
 from seamark.stream.errors import LogUnavailable
@@ -29,34 +28,6 @@ REVOKE_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 
 
-class Source(Protocol):
-    """Where records come from. `kafka.KafkaSource` and the in-memory twin both answer."""
-
-    def poll(self, most: int, timeout_seconds: float) -> list[Run]:
-        """Runs of up to `most` records. Rebalances are told to the listener from within.
-
-        Raises:
-            Stopped: the log cannot be read on from where the table ends.
-        """
-        ...
-
-    def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
-        """Read these from there on, paused before or not; what was fetched of them is dropped."""
-        ...
-
-    def pause(self, partitions: Sequence[TopicPartition]) -> None: ...
-
-    def resume(self, partitions: Sequence[TopicPartition]) -> None: ...
-
-    def publish_positions(self, positions: Mapping[TopicPartition, int], metadata: str) -> None:
-        """For metrics and dashboards alone."""
-        ...
-
-    def close(self) -> None:
-        """Leave the group. The listener may be told once more."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class FlushPolicy:
     """When a batch is sealed: after `seconds` with anything to commit, or at `bytes` buffered."""
@@ -67,22 +38,12 @@ class FlushPolicy:
 
 
 @dataclass(slots=True)
-class _Flight:
-    """A batch on the commit thread."""
-
-    future: Future[Ended]
-    abandoned: threading.Event
-    partitions: frozenset[TopicPartition]
-    bytes: int
-
-
-@dataclass(slots=True)
 class _Lane:
     """One table and where it stands."""
 
     table: TableWriter
     pending_since: float | None = None
-    flight: _Flight | None = None
+    flight: Flight | None = None
     restore: set[TopicPartition] = field(default_factory=set)
     """Partitions whose position was thrown away and that must be taken over anew."""
     restore_at: float = 0.0
@@ -110,12 +71,11 @@ class Writer:
         self._lanes = list(lanes.values())
         self._lane_of = {topic: lanes[id(table)] for topic, table in tables.items()}
         self._flush = flush
-        self._retry = retry
         self._metrics = metrics
         self._poll_records = poll_records
         self._stop_seconds = stop_seconds
         self._revoke_seconds = revoke_seconds
-        self._commits = ThreadPoolExecutor(1, "commit")
+        self._commits = CommitThread(retry, metrics)
         self._published_at = time.monotonic()
 
     # Rebalances: called inside Source.poll, on this thread.
@@ -174,9 +134,9 @@ class Writer:
         finally:
             for lane in self._lanes:
                 if lane.flight is not None:
-                    lane.flight.abandoned.set()
+                    lane.flight.abandon()
                     lane.flight = None
-            self._commits.shutdown(wait=True, cancel_futures=True)
+            self._commits.close()
             source.close()
 
     def _step(self, source: Source) -> None:
@@ -216,74 +176,32 @@ class Writer:
         return time.monotonic() - lane.pending_since >= self._flush.seconds
 
     def _launch(self, lane: _Lane) -> None:
-        batch = lane.table.seal()
-        if batch is None:
-            return
-        lane.pending_since = None
-        abandoned = threading.Event()
-        name = lane.table.kind.value
-        future = self._commits.submit(
-            commit_until_ended,
-            lane.table,
-            batch,
-            self._retry,
-            abandoned,
-            lambda result, seconds: self._metrics.commit_attempts.labels(name, result).inc(),
-        )
-        lane.flight = _Flight(future, abandoned, frozenset(lane.table.assigned), batch.size_bytes)
+        lane.flight = self._commits.begin(lane.table)
+        if lane.flight is not None:
+            lane.pending_since = None
 
     def _harvest(self, lane: _Lane) -> None:
-        if lane.flight is not None and lane.flight.future.done():
-            self._settle(lane, lane.flight.future.result())
+        if lane.flight is not None and (ended := lane.flight.ended()) is not None:
+            self._settle(lane, ended)
 
     def _resolve(self, lanes: Sequence[_Lane], deadline: float) -> None:
         """Wait for the batches in flight until `deadline`; those not ended by then stay in flight."""
         for lane in lanes:
             if lane.flight is not None:
-                try:
-                    ended = lane.flight.future.result(max(0.0, deadline - time.monotonic()))
-                except FutureTimeout:
-                    continue
-                self._settle(lane, ended)
+                ended = lane.flight.ended(max(0.0, deadline - time.monotonic()))
+                if ended is not None:
+                    self._settle(lane, ended)
 
     def _settle(self, lane: _Lane, ended: Ended) -> None:
         lane.flight = None
-        name = lane.table.kind.value
-        if ended.outcome is Outcome.LANDED:
-            self._count(name, ended)
-            return
-        if ended.outcome is Outcome.FENCED:
-            self._metrics.fenced.labels(name).inc()
-            logger.warning(
-                "fenced", extra={"table": name, "batch_id": ended.batch.batch_id, "reason": ended.detail}
-            )
-        self._throw_away(lane)
-
-    def _count(self, name: str, ended: Ended) -> None:
-        self._metrics.commits.labels(name).inc()
-        self._metrics.commit_seconds.labels(name).observe(ended.seconds)
-        for where, range_ in ended.batch.ranges.items():
-            self._metrics.rows_written.labels(name).inc(range_.counters.written)
-            self._metrics.duplicates.labels(name).inc(range_.counters.duplicate)
-            self._metrics.dead_letters.labels(name).inc(range_.counters.dlq)
-            self._metrics.checkpoint_offset.labels(name, str(where.stream_id), str(where.partition)).set(
-                range_.next
-            )
-        logger.info(
-            "committed",
-            extra={
-                "table": name,
-                "batch_id": ended.batch.batch_id,
-                "rows": ended.batch.written,
-                "attempts": ended.attempts,
-                "seconds": round(ended.seconds, 3),
-            },
-        )
+        self._commits.tell(lane.table.kind.value, ended)
+        if ended.outcome is not Outcome.LANDED:
+            self._throw_away(lane)
 
     def _drop(self, lane: _Lane) -> None:
         """Give the batch in flight up whole; an attempt of it in the air may still land."""
         assert lane.flight is not None
-        lane.flight.abandoned.set()
+        lane.flight.abandon()
         lane.flight = None
         self._throw_away(lane)
 

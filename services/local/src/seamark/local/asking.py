@@ -94,6 +94,13 @@ def question(
     return ("trades", "quotes")[turn % 2], parameters
 
 
+def header_of(rows: pa.Table) -> dict[str, Any]:
+    """The whole header of an answer in Arrow, from its schema. The HTTP line of it is cut short where it is long:
+    many partitions, and its vectors are not there."""
+    header: dict[str, Any] = json.loads(rows.schema.metadata[b"seamark.header"])
+    return header
+
+
 class Asking:
     """A thread that asks one `question` after another.
 
@@ -140,10 +147,11 @@ class Asking:
             self.asked.failures.append(f"{table} {parameters}: {answer.status_code} {answer.text[:300]}")
             return
         milliseconds = (time.monotonic() - began) * 1000
-        header = json.loads(answer.headers["Seamark-Answer"])
+        rows = pa.ipc.open_stream(answer.content).read_all()
+        header = header_of(rows)
         self._kept.keep(
             table,
-            pa.ipc.open_stream(answer.content).read_all(),
+            rows,
             header,
             symbols=[parameters["symbols"]] if "symbols" in parameters else [],
             from_us=int(parameters["start"]) if "start" in parameters else None,

@@ -18,6 +18,8 @@ from seamark.query_gateway.running import Call, Registry
 from seamark.telemetry.logs import correlated
 from seamark.telemetry.metrics import GatewayMetrics
 
+SHOWN_CHARACTERS = 2_000
+"""Of a question, in the register and in the audit."""
 PAGE_READS_ROWS = 50_000
 """Rows that are read for a page beyond its own: history is read window by window."""
 
@@ -151,10 +153,20 @@ class Access:
             self.metrics.running.dec()
             self._note(asked, visit, failed, time.monotonic() - began_at)
 
-    def turned_away(self, edge: str, endpoint: str, status: int, reason: str, correlation_id: str) -> None:
-        """No key, or a role that is lacking: audited although nothing was asked yet."""
-        line = {"edge": edge, "endpoint": endpoint, "correlation_id": correlation_id}
-        self.audit.write({**line, "status": status, "error": reason})
+    def turned_away(
+        self,
+        edge: str,
+        endpoint: str,
+        status: int,
+        reason: str,
+        correlation_id: str,
+        caller: str = "",
+        question: str = "",
+    ) -> None:
+        """Refused before its visit: no key, a role that is lacking, a question that makes no sense. Audited all the same."""
+        known = {"caller": caller} if caller else {}
+        line = {"edge": edge, "endpoint": endpoint, "question": question, "correlation_id": correlation_id}
+        self.audit.write({**known, **line, "status": status, "error": reason})
 
     def _note(self, asked: Asked, visit: Visit | None, failed: BaseException | None, seconds: float) -> None:
         status = refusal_of(failed).http if failed is not None else visit.status if visit is not None else 0

@@ -66,7 +66,12 @@ def build(settings: GatewaySettings, catalog: Catalog) -> Composed:
     store = ObjectStateStore(settings.state_uri, properties)
     tables = {kind: IcebergTable(catalog, settings.catalog_namespace, kind.value) for kind in RecordKind}
     pins = PinCache(tables, store)
-    tails = TailReplicas(settings.tail_addresses, settings.tail_replication, settings.tail_rows)
+    tails = TailReplicas(
+        settings.tail_addresses,
+        settings.tail_replication,
+        settings.tail_rows,
+        settings.most_timeout_seconds,
+    )
     cluster = KafkaCluster(settings.kafka_bootstrap)
     log = KafkaLog(settings.kafka_bootstrap, cluster, tables, store)
     opener = TableOpener(pins, tails, log, LogBudget(settings.log_budget_rows))

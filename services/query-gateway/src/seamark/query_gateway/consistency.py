@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from seamark.query_gateway.cursor import Cursor, TableCursor
-from seamark.query_gateway.errors import Invalid
+from seamark.query_gateway.errors import Gone, Invalid
 from seamark.query_gateway.question import (
     AsKnownAt,
     AtCursor,
@@ -49,6 +50,24 @@ def want_of(
             return Want(snapshot_id=snapshot_id)
         case AtCursor(text):
             return want_of_cursor(decode(text), table, question)
+
+
+@contextmanager
+def gone_by_name(consistency: Consistency, page_cursor: str = "") -> Iterator[None]:
+    """Rows that cannot be given any more are named by the parameter that asked for them; by none where the
+    newest were asked for."""
+    try:
+        yield
+    except Gone as error:
+        error.field = "page_cursor" if page_cursor else _CHOOSE_ROWS.get(type(consistency), "")
+        raise
+
+
+_CHOOSE_ROWS: dict[type[Consistency], str] = {
+    AtCursor: "at",
+    AsKnownAt: "as_known_at",
+    AtSnapshot: "snapshot",
+}
 
 
 def want_of_ledger(consistency: Consistency, table: str, decode: Callable[[str], Cursor]) -> Want | None:

@@ -47,8 +47,7 @@ def with_ended(pin: Pin, end: Vector, ended: Ended) -> Vector:
         names = ", ".join(map(str, sorted(ended.streams)))
         raise Gone(
             f"streams {names} of table {pin.table} had ended for the cursor and do not end there any more: "
-            f"the table was moved back",
-            "cursor",
+            f"the table was moved back"
         )
     return {**end, **last}
 

@@ -45,6 +45,8 @@ _COLUMNS = (
 )
 _MARGIN_US = 60_000_000
 """Brokers' clocks differ by less: events not folded yet were appended no earlier than this before the last."""
+_MOST_EVENTS = 100_000
+"""Events that are kept, of less than a kilobyte each: with more, the next question begins anew."""
 FOUND_LATER_US = 3_600_000_000
 """A gap is declared at most so long after its trades should have come."""
 
@@ -74,13 +76,15 @@ class _Told:
 
     open: tuple[_OpenGap, ...]
     table: OpenTable
+    events: frozenset[_Event]
+    """All of them, also where they are too many to be kept."""
 
 
 class GapLedger:
     """Gaps that are not closed, by the newest event or by an earlier vector.
 
     Keeps every event about gaps, so that an earlier vector costs no reading from the beginning; they are
-    as rare as gaps. Events of a reading that lacks a range count for nothing: what stands in the range
+    as rare as gaps; with more than `_MOST_EVENTS` none are kept. Events of a reading that lacks a range count for nothing: what stands in the range
     would never be folded.
     """
 
@@ -122,17 +126,16 @@ class GapLedger:
         table = feed.table
         try:
             _check_whole(table)
-            if not self._covers(table.end):
-                await self._shared.result(share_seconds(call))
-            if not self._covers(table.end):
-                raise Unavailable("the ledger of gaps was read less far than the events of the answer")
+            events = self._events
+            if not _reaches(self._read_so_far.end, table.end):
+                told = await self._shared.result(share_seconds(call))
+                if not _reaches(told.table.end, table.end):
+                    raise Unavailable("the ledger of gaps was read less far than the events of the answer")
+                events = told.events
         except (TimeoutError, Unavailable, Gone, TooCostly) as error:
             return self._unknown(error)
         self._failing = ""
-        return NamedGaps(_touching(_folded(self._events, table.end, table.known_at_us), predicate))
-
-    def _covers(self, end: Vector) -> bool:
-        return all(offset <= self._read_so_far.end.get(where, 0) for where, offset in end.items())
+        return NamedGaps(_touching(_folded(events, table.end, table.known_at_us), predicate))
 
     def _unknown(self, error: Exception) -> NamedGaps:
         reason = str(error) or type(error).__name__
@@ -157,7 +160,11 @@ class GapLedger:
         # A pin that has changed in between may be of another revision: then all is read once more.
         self._read_so_far = Known(revision if table.pin.revision == revision else None, table.end)
         self._since_us = max(self._since_us, began_us - table.freshness_ms * 1000 - _MARGIN_US)
-        return _Told(self._open, table)
+        told = _Told(self._open, table, self._events)
+        if len(self._events) > _MOST_EVENTS:
+            self._events, self._open, self._since_us = frozenset(), (), 0
+            self._read_so_far = Known(None, {})
+        return told
 
     async def _earlier(self, want: Want, call: Call) -> _Told:
         """By a vector that is given, or by a time."""
@@ -168,7 +175,7 @@ class GapLedger:
         opened, events = await self._read(want, self._since_us, call)
         table = opened.table
         _check_whole(table)
-        return _Told(_folded(kept | events, table.end, want.known_at_us), table)
+        return _Told(_folded(kept | events, table.end, want.known_at_us), table, kept | events)
 
     async def _read(self, want: Want, since_us: int, call: Call) -> tuple[Opened, frozenset[_Event]]:
         filters = (
@@ -180,6 +187,10 @@ class GapLedger:
             _KIND, predicate, _COLUMNS, want, call, collect, known=self._read_so_far
         )
         return opened, frozenset() if rows is None else _events(rows)
+
+
+def _reaches(read: Vector, end: Vector) -> bool:
+    return all(offset <= read.get(where, 0) for where, offset in end.items())
 
 
 def _check_whole(table: OpenTable) -> None:

@@ -17,7 +17,7 @@ from seamark.market.schema import RecordKind, row_schema
 from seamark.query_gateway.answer import Answer, batches_of
 from seamark.query_gateway.as_of import answer_as_of
 from seamark.query_gateway.bars_answer import BarsAnswers
-from seamark.query_gateway.consistency import want_of_cursor
+from seamark.query_gateway.consistency import gone_by_name, want_of_cursor
 from seamark.query_gateway.errors import Gone, Invalid, Unavailable
 from seamark.query_gateway.gaps import GapLedger
 from seamark.query_gateway.header import Estimate, SnapshotInfo, Watermark
@@ -76,18 +76,19 @@ class Gateway:
             finally:
                 asking.cancel()
 
-        opened, (first, frames, gaps) = await self._opening.read(
-            question.kind,
-            predicate,
-            needed,
-            want,
-            call,
-            begun,
-            engine=question.engine,
-            limit=question.limit,
-            descending=question.descending,
-            position=position,
-        )
+        with gone_by_name(question.consistency, question.page_cursor):
+            opened, (first, frames, gaps) = await self._opening.read(
+                question.kind,
+                predicate,
+                needed,
+                want,
+                call,
+                begun,
+                engine=question.engine,
+                limit=question.limit,
+                descending=question.descending,
+                position=position,
+            )
         header = self._opening.header((opened,), question.hash, question.predicate.clock, call, gaps)
         if first is None and position is None and question.kind.sequenced and not header.partial:
             await self._check_symbols(predicate.symbols, call)
@@ -179,16 +180,19 @@ class Gateway:
     async def bars(self, question: BarsQuestion, call: Call) -> Answer:
         """Bars of one symbol; see `bars.BARS_SCHEMA`."""
         await self._check_symbols((question.symbol,), call)
-        return await self._bars.answer(question, call)
+        with gone_by_name(question.consistency):
+            return await self._bars.answer(question, call)
 
     async def as_of(self, question: AsOfQuestion, call: Call) -> Answer:
         """Trades with their quotes; see `as_of.AS_OF_SCHEMA`."""
         await self._check_symbols(question.symbols, call)
-        return await answer_as_of(self._opening, question, call, self._gaps)
+        with gone_by_name(question.consistency):
+            return await answer_as_of(self._opening, question, call, self._gaps)
 
     async def instruments(self, symbols: tuple[str, ...], consistency: Consistency, call: Call) -> Answer:
         """Current state of each instrument; see `instruments`."""
-        return await answer_instruments(self._opening, symbols, consistency, call)
+        with gone_by_name(consistency):
+            return await answer_instruments(self._opening, symbols, consistency, call)
 
     async def watermark(self, kind: RecordKind, call: Call) -> Watermark:
         """H, and the E that a question asked now would get."""

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from seamark.market.predicate import Clock, Predicate, PredicateInvalid
 from seamark.market.schema import RecordKind
-from seamark.query_gateway.access import Access, Asked, Visit
+from seamark.query_gateway.access import SHOWN_CHARACTERS, Access, Asked, Visit
 from seamark.query_gateway.answer import Answer
 from seamark.query_gateway.answers import AnswerLimits, Answers, Work, close, next_batch, opened
 from seamark.query_gateway.arrow_stream import ArrowStream, pieces
@@ -43,7 +43,6 @@ _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 _Parts: TypeAlias = AsyncGenerator[messages.AnswerPart, None]
 M = TypeVar("M", bound=Message)
 SERVICE = "seamark.v1.MarketDataService"
-_SHOWN_CHARACTERS = 2_000
 _TRADE_COLUMNS = ("timestamp", "price", "quantity")
 _QUOTE_COLUMNS = ("bid_price", "bid_quantity", "ask_price", "ask_quantity")
 
@@ -156,7 +155,7 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
             "grpc",
             endpoint,
             caller,
-            f"{endpoint} {text}"[:_SHOWN_CHARACTERS],
+            f"{endpoint} {text}"[:SHOWN_CHARACTERS],
             correlation_id(context),
             timeout_seconds,
         )
@@ -167,7 +166,6 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
         """Parts that a task of its own makes: a generator that is left alone at a yield ends anywhere, later."""
         try:
             who = self._asked(context, endpoint, request)
-            work = _valid(asked)
         except QueryError as error:
             await self._refuse(context, endpoint, error)
         call = asyncio.current_task()
@@ -175,7 +173,7 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
         loop = asyncio.get_running_loop()
         seconds = self._limits.write_timeout_seconds
         handover: Handover[messages.AnswerPart] = Handover(seconds)
-        making = asyncio.create_task(self._make(who, work, handover))
+        making = asyncio.create_task(self._make(who, asked, handover))
         # A client that does not read is not told anything, either: then the call itself is cancelled.
         given_up: list[asyncio.TimerHandle] = []
 
@@ -195,10 +193,13 @@ class MarketDataService(market_data_pb2_grpc.MarketDataServiceServicer):
             for timer in given_up:
                 timer.cancel()
 
-    async def _make(self, who: Asked, work: Work, handover: Handover[messages.AnswerPart]) -> int:
+    async def _make(
+        self, who: Asked, asked: Callable[[], Work], handover: Handover[messages.AnswerPart]
+    ) -> int:
         """Header, one Arrow stream, trailer; gives the status."""
         try:
             async with self._access.visit(who) as visit:
+                work = _valid(asked)  # within the visit: a question that makes no sense is audited, too
                 await visit.admit(self._gateway, work)
                 answer = await opened(work.open, visit.call)
                 try:

@@ -89,21 +89,29 @@ def check_end(pin: Pin, end: Vector, revision: int | None) -> None:
             rows ends below E.
     """
     for gone in pin.excluded:
-        since = revision is not None and gone.revision > revision
-        if since and gone.first < end.get(gone.where, 0):
+        if revision is not None and shed_since(gone, revision) and gone.first < end.get(gone.where, 0):
             raise Gone(
                 f"shed_since: offsets [{gone.first}, {gone.next}) of {gone.where} were taken out by revision "
-                f"{gone.revision}, the cursor is of revision {revision}",
-                "cursor",
+                f"{gone.revision}, the cursor is of revision {revision}"
             )
     open_partitions = set(pin.open_partitions)
     for where, offset in end.items():
         reached = pin.watermark.get(where, 0)
         if where not in open_partitions and offset > reached:
             raise Gone(
-                f"offsets [{reached}, {offset}) of {where} cannot be given: that stream takes no more rows",
-                "cursor",
+                f"offsets [{reached}, {offset}) of {where} cannot be given: that stream takes no more rows"
             )
+
+
+def shed_since(gone: ExcludedRange, revision: int) -> bool:
+    """Whether rows of an excluded range were there at `revision`, so that they cannot be given again.
+
+    A range shed at m and repaired at n is visible to R iff R < m or R >= n. A repair takes its range out of
+    `excluded`: what is still in it is not repaired, so R < m alone decides. Rows of a repaired range are in history
+    for every R, which is wrong for m <= R < n, and cannot be told: no commit keeps m and n of what it took out.
+    Nothing repairs yet; a repairer must keep them, and asks here.
+    """
+    return revision < gone.revision
 
 
 def check_floor(floor: Vector, end: Vector, missing: Iterable[Missing]) -> None:

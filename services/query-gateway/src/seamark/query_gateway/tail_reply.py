@@ -36,6 +36,8 @@ class Part:
 
     frame: pl.DataFrame | None
     coverage: tuple[Coverage, ...]
+    pin_retention_seconds: float | None
+    """So long the replica keeps rows after their commit; None: it does not say."""
 
 
 async def whole_reply(
@@ -93,7 +95,8 @@ async def whole_reply(
         for part in header.ranges
         if not part.unassigned
     )
-    return Part(frame, coverage)
+    said = header.HasField("pin_retention_seconds")
+    return Part(frame, coverage, header.pin_retention_seconds if said else None)
 
 
 def _frame(frames: Sequence[bytes]) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,10 @@ from seamark.rpc.predicates import to_proto
 from seamark.rpc.v1 import market_data_pb2, tail_pb2, tail_pb2_grpc
 from seamark.stream.replicas import replicas_of
 
+logger = logging.getLogger(__name__)
+
+PIN_MARGIN_SECONDS = 30.0
+"""A replica keeps rows for so much longer than the longest answer takes: a pin may be as old when it begins."""
 _PATIENCE_SHARE = 0.4
 """Of what is left of the deadline: so long a replica may say nothing while a peer could be asked."""
 _MOST_PATIENCE_SECONDS = 2.0
@@ -42,10 +47,21 @@ _MOST_PAUSE_SECONDS = 0.25
 class TailReplicas:
     """A `TailSource` over replicas by ordinal."""
 
-    def __init__(self, addresses: Sequence[str], replication: int, most_rows: int = 0) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        replication: int,
+        most_rows: int = 0,
+        longest_answer_seconds: float = 0.0,
+    ) -> None:
         """`addresses`: host:port of each replica, in the order of their ordinals. `most_rows`: that one answer
-        may take of a replica, for they are held at once; 0: any."""
+        may take of a replica, for they are held at once; 0: any. `longest_answer_seconds`: replicas that keep
+        rows for less than `PIN_MARGIN_SECONDS` beyond it are warned about."""
+        self._addresses = addresses
         self._replication = replication
+        self._least_retention_seconds = longest_answer_seconds + PIN_MARGIN_SECONDS
+        self._retention: dict[int, float] = {}
+        """As each replica said last, seconds."""
         self._most_rows = most_rows
         self._channels = [open_channel(address) for address in addresses]
         self._stubs = [tail_pb2_grpc.TailServiceStub(channel) for channel in self._channels]
@@ -183,9 +199,11 @@ class TailReplicas:
             if timeout <= 0:
                 return reason
             try:
-                return await whole_reply(
+                part = await whole_reply(
                     self._stubs[replica].ReadRanges(asked, timeout=timeout), patience_seconds
                 )
+                self._note_retention(replica, part.pin_retention_seconds)
+                return part
             except Restarted:
                 reason = "TAIL_RESTARTED"
             except grpc.aio.AioRpcError as error:
@@ -205,6 +223,20 @@ class TailReplicas:
                     continue
                 return "TAIL_UNAVAILABLE"
         return reason
+
+    def _note_retention(self, replica: int, seconds: float | None) -> None:
+        """Settings of two processes that must fit: said where they meet, once. Answers stay exact all the same:
+        what was evicted under an old pin comes from the newest snapshot, or is named as missing."""
+        if seconds is None or self._retention.get(replica) == seconds:
+            return
+        self._retention[replica] = seconds
+        if seconds < self._least_retention_seconds:
+            logger.warning(
+                f"SEAMARK_PIN_RETENTION_SECONDS of a tail replica was {seconds:g}, must be at least "
+                f"{self._least_retention_seconds:g}: {PIN_MARGIN_SECONDS:g} more than "
+                f"SEAMARK_MOST_TIMEOUT_SECONDS of this gateway",
+                extra={"replica": self._addresses[replica]},
+            )
 
     async def positions(
         self, kind: RecordKind, partitions: Sequence[Range], deadline_seconds: float

@@ -2,7 +2,8 @@
 
 A block tells which of its rows a symbol has, and the least and greatest of its times, so that a
 reader touches only the rows it asks for. Both are found when first asked for: most blocks are
-merged into larger ones before anybody asks.
+merged into larger ones before anybody asks. The index of symbols grows with the rows and counts
+as theirs; who keeps rows elsewhere says what becomes of it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ FULL_ROWS = 32_768
 """A block of so many rows grows no more."""
 INDEXED_ROWS = 1_024
 """Below, a look at every row is cheaper than an index."""
+_ENTRY_BYTES = 200
+"""Of a symbol in an index: its name, its bounds and their place in a dict, as tracemalloc has it."""
 _FAN = 4
 """So many small neighbours become one block."""
 
@@ -47,6 +50,11 @@ class Rows(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
 
+    @property
+    def symbols(self) -> SymbolIndex | None:
+        """As `indexed` makes it, for as long as it may be kept."""
+        ...
+
     def slice(self, names: Sequence[str], start: int, stop: int) -> pl.DataFrame:
         """Rows [start, stop), these columns."""
         ...
@@ -56,12 +64,21 @@ class Rows(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Resident:
-    """Rows in memory."""
+    """Rows in memory, and their index once it was asked for."""
 
     frame: pl.DataFrame
-    memory_bytes: int
+    frame_bytes: int
+
+    @property
+    def memory_bytes(self) -> int:
+        index = self.__dict__.get("symbols")
+        return self.frame_bytes + (index.memory_bytes if index is not None else 0)
+
+    @cached_property
+    def symbols(self) -> SymbolIndex | None:
+        return indexed(self)
 
     @property
     def count(self) -> int:
@@ -92,12 +109,24 @@ class SymbolIndex:
         stops = [*starts[1:].tolist(), len(ordered)]
         self._bounds = dict(zip(names, zip(starts.tolist(), stops, strict=True), strict=True))
 
+    @property
+    def memory_bytes(self) -> int:
+        return int(self._order.nbytes) + _ENTRY_BYTES * len(self._bounds)
+
     def positions(self, symbols: Sequence[str]) -> Positions:
         found = [self._order[slice(*self._bounds[symbol])] for symbol in symbols if symbol in self._bounds]
         if not found:
             return np.empty(0, np.int64)
         joined = found[0] if len(found) == 1 else np.sort(np.concatenate(found))
         return joined.astype(np.int64)
+
+
+def indexed(rows: Rows) -> SymbolIndex | None:
+    """Made anew. None where there are too few rows for it, or rows without a symbol."""
+    if rows.count < INDEXED_ROWS:
+        return None
+    column = rows.slice(["symbol"], 0, rows.count)["symbol"]
+    return None if column.null_count() else SymbolIndex(column)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +157,10 @@ class Block:
         column = self.rows.slice(["timestamp"], 0, self.rows.count)["timestamp"]
         return column.cast(pl.Int64).to_numpy()
 
-    @cached_property
+    @property
     def symbols(self) -> SymbolIndex | None:
         """None where there are too few rows for it, or rows without a symbol."""
-        if self.rows.count < INDEXED_ROWS:
-            return None
-        column = self.rows.slice(["symbol"], 0, self.rows.count)["symbol"]
-        return None if column.null_count() else SymbolIndex(column)
+        return self.rows.symbols
 
     @cached_property
     def _offsets(self) -> npt.NDArray[np.int64]:

@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 _ENDS_SECONDS = 0.25
 """An answer is said to be at least so old where nothing comes."""
+_INDEX_SHARE = 8
+"""This part of the memory may be indexes of rows that are on disk."""
 _STOP_SECONDS = 2.0
 """What answers under way are given to end, and then the tail's thread, each."""
 
@@ -85,7 +87,7 @@ async def run(settings: TailSettings) -> None:
         raise StartRefused(
             f"SEAMARK_METRICS_PORT was {settings.metrics_port}, which cannot be served on: {error}"
         ) from error
-    folder = SpillFolder(settings.spill_folder)
+    folder = SpillFolder(settings.spill_folder, settings.memory_bytes // _INDEX_SHARE)
     cluster = KafkaCluster(settings.kafka_bootstrap)
     cluster_id, tables = await asyncio.to_thread(_reach, settings, cluster, stop)
     store = Store(folder, settings.memory_bytes)

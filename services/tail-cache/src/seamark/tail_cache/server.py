@@ -20,6 +20,7 @@ from seamark.rpc.frames import LEAST_BYTES, encode
 from seamark.rpc.server import deadline_seconds
 from seamark.rpc.v1 import market_data_pb2, tail_pb2, tail_pb2_grpc
 from seamark.tail_cache.arrivals import Arrivals
+from seamark.tail_cache.blocks import Resident
 from seamark.tail_cache.partition import View
 from seamark.tail_cache.question import Question, RequestInvalid, kind_of, question_of
 from seamark.tail_cache.reading import Covered, Reader, cover
@@ -32,7 +33,8 @@ _MARGIN_SECONDS = 0.05
 
 _RETRY_AFTER_MS = 50
 _FEW_OFFSETS = 256
-"""So many are looked at in the loop: they are fewer rows than the smallest indexed block has."""
+"""So many are looked at in the loop, where no file is read for them: they are fewer rows than the smallest indexed
+block has."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Asking = TypeVar("Asking")
@@ -56,6 +58,7 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
         self._most = settings.concurrent_reads + settings.waiting_reads
         self._reads = 0
         self._longest_seconds = settings.longest_read_seconds
+        self._retention_seconds = settings.pin_retention_seconds
 
     async def GetWatermarks(  # noqa: N802 - the contract's name
         self, request: tail_pb2.GetWatermarksRequest, context: Context
@@ -107,10 +110,15 @@ class TailService(tail_pb2_grpc.TailServiceServicer):
         )
         now = self._store.now
         covered = [cover(one, now.views[question.kind].get(one.where)) for one in question.asked]
-        header = tail_pb2.ReadHeader(epoch=now.epoch, ranges=map(_coverage, covered))
+        header = tail_pb2.ReadHeader(
+            epoch=now.epoch,
+            ranges=map(_coverage, covered),
+            pin_retention_seconds=self._retention_seconds,
+        )
         pieces = _Pieces(question.reader, covered, question.most_rows)
         offsets = sum(one.next - one.first for one in covered)
-        piece = pieces.next() if offsets <= _FEW_OFFSETS else await self._in_thread(pieces.next)
+        quick = offsets <= _FEW_OFFSETS and all(map(_in_memory, covered))
+        piece = pieces.next() if quick else await self._in_thread(pieces.next)
         if pieces.over and question.accepts_whole:
             arrow = piece if pieces.rows else b""
             yield tail_pb2.ReadRangesResponse(
@@ -176,6 +184,16 @@ async def _understood(parse: Callable[[Asking], Meant], request: Asking, context
     except RequestInvalid as error:
         message, field = str(error), error.field
     return await abort(context, market_data_pb2.ERROR_CODE_INVALID, message, field=field)
+
+
+def _in_memory(covered: Covered) -> bool:
+    """Whether no block is on disk that these offsets lie in; of an empty range, that they lie within."""
+    blocks = covered.view.blocks if covered.view is not None else ()
+    return all(
+        isinstance(block.rows, Resident)
+        for block in blocks
+        if block.lo < covered.next and block.hi > covered.first
+    )
 
 
 def _coverage(covered: Covered) -> tail_pb2.RangeCoverage:

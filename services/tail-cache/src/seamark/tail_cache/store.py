@@ -35,7 +35,7 @@ class Store:
     """Partition tails by table. All but `now` is for the one thread that owns it."""
 
     def __init__(self, folder: SpillFolder, memory_bytes: int) -> None:
-        """`memory_bytes`: what rows in memory may take; older ones beyond it go to `folder`."""
+        """`memory_bytes`: what rows in memory and all indexes may take; older rows beyond it go to `folder`."""
         self._folder = folder
         self._cap_bytes = memory_bytes
         self._life = uuid4().hex
@@ -101,7 +101,8 @@ class Store:
 
     @property
     def memory_bytes(self) -> int:
-        return sum(block.rows.memory_bytes for _, tail in self for block in tail.blocks)
+        rows = sum(block.rows.memory_bytes for _, tail in self for block in tail.blocks)
+        return rows + self._folder.index_bytes
 
     def relieve(self) -> None:
         """Spill the oldest rows until what is in memory is below the cap."""

@@ -337,7 +337,10 @@ class ReadHeader(_message.Message):
 
     EPOCH_FIELD_NUMBER: _builtins.int
     RANGES_FIELD_NUMBER: _builtins.int
+    PIN_RETENTION_SECONDS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
+    pin_retention_seconds: _builtins.float
+    """So long rows stay after a commit that holds them was seen; not set: not said."""
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___RangeCoverage]: ...
     def __init__(
@@ -345,12 +348,15 @@ class ReadHeader(_message.Message):
         *,
         epoch: _builtins.str = ...,
         ranges: _abc.Iterable[Global___RangeCoverage] | None = ...,
+        pin_retention_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pin_retention_seconds", b"_pin_retention_seconds", "pin_retention_seconds", b"pin_retention_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "ranges", b"ranges"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pin_retention_seconds", b"_pin_retention_seconds", "epoch", b"epoch", "pin_retention_seconds", b"pin_retention_seconds", "ranges", b"ranges"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__pin_retention_seconds: _TypeAlias = _typing.Literal["pin_retention_seconds"]  # noqa: Y015
+    _WhichOneofArgType__pin_retention_seconds: _TypeAlias = _typing.Literal["_pin_retention_seconds", b"_pin_retention_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pin_retention_seconds) -> _WhichOneofReturnType__pin_retention_seconds | None: ...
 
 Global___ReadHeader: _TypeAlias = ReadHeader  # noqa: Y015
 

@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seamark.query_gateway.access import Access, Asked
+from seamark.query_gateway.access import SHOWN_CHARACTERS, Access, Asked
 from seamark.query_gateway.answers import AnswerLimits, Answers, Work
 from seamark.query_gateway.auth import Caller, Role
 from seamark.query_gateway.errors import Invalid
@@ -20,8 +20,6 @@ from seamark.query_gateway.http.parameters import Asking
 from seamark.query_gateway.http.streamed import StreamedAnswer
 from seamark.query_gateway.question import Question
 from seamark.query_gateway.running import Call
-
-_SHOWN_CHARACTERS = 2_000
 
 
 def _now_us() -> int:
@@ -59,7 +57,7 @@ class Api:
             endpoint,
             caller,
             f"{request.method} {request.url.path} {orjson.dumps(text, default=str).decode()}"[
-                :_SHOWN_CHARACTERS
+                :SHOWN_CHARACTERS
             ],
             correlation_id(request),
             seconds or self.limits.timeout_seconds,
@@ -110,7 +108,9 @@ class Api:
     ) -> Response:
         """A small answer in JSON, for `units` of the caller's quota. Raises QueryError."""
         caller = self.caller(request, *(roles or (Role.READER,)))
-        async with self.access.visit(self.asked(request, caller, text or {}, None)) as visit:
+        asked = self.asked(request, caller, text or {}, None)
+        request.scope["state"]["visited"] = True
+        async with self.access.visit(asked) as visit:
             visit.charge(units)
             body = orjson.dumps(await made(visit.call, caller))
             visit.sent_bytes = len(body)

@@ -58,13 +58,16 @@ def error_response(error: BaseException, correlation: str) -> Response:
 
 
 async def on_query_error(request: Request, error: Exception) -> Response:
+    _note(request, str(error))
     return error_response(error, correlation_id(request))
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
     """FastAPI's own findings, the first of them, as any other wrong request."""
     assert isinstance(error, RequestValidationError)
-    return error_response(invalid_of(error), correlation_id(request))
+    invalid = invalid_of(error)
+    _note(request, str(invalid))
+    return error_response(invalid, correlation_id(request))
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -76,12 +79,18 @@ async def on_http_error(request: Request, error: Exception) -> Response:
         # The router knows only the first route of a path; the document knows them all.
         methods = request.app.openapi()["paths"][request.scope["route"].path]
         headers["allow"] = ", ".join(sorted(method.upper() for method in methods))
+    _note(request, str(error.detail))
     body = _json(code, str(error.detail), "", correlation_id(request))
     return Response(body, error.status_code, headers, "application/json")
 
 
 async def on_mistake(request: Request, error: Exception) -> Response:
     return error_response(error, correlation_id(request))
+
+
+def _note(request: Request, reason: str) -> None:
+    """For the front, which audits what came to no visit."""
+    request.scope.setdefault("state", {})["refused"] = reason
 
 
 def invalid_of(error: RequestValidationError) -> Invalid:

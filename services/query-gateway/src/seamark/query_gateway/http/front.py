@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seamark.query_gateway.access import Access
+from seamark.query_gateway.access import SHOWN_CHARACTERS, Access
 from seamark.query_gateway.auth import key_of
 from seamark.query_gateway.errors import Unauthenticated
 from seamark.query_gateway.http.errors import error_response
@@ -48,6 +48,7 @@ class Front:
                     key = key_of(headers.get("authorization"), headers.get("x-api-key"))
                     state["caller"] = self._access.caller(key)
                 except Unauthenticated as error:
+                    state["refused"] = str(error)
                     await error_response(error, correlation)(scope, receive, answer)
                     return
             await self._app(scope, self._bounded(receive), answer)
@@ -55,10 +56,16 @@ class Front:
             route = getattr(scope.get("route"), "path", "other")
             outcome = state.get("outcome", status)
             self._access.metrics.requests.labels("http", route, str(outcome)).inc()
-            if outcome in (401, 403):
-                who = f"by {state['caller'].name}" if "caller" in state else "without a key that is known"
-                reason = f"{scope['method']} {scope['path']} {who}"
-                self._access.turned_away("http", route, outcome, reason, correlation)
+            # A visit audits itself; what was refused before it, by whatever part, is audited here.
+            if "refused" in state and "visited" not in state and scope["path"].startswith("/v1/"):
+                query = scope["query_string"].decode("latin-1")
+                question = f"{scope['method']} {scope['path']}{'?' if query else ''}{query}"[
+                    :SHOWN_CHARACTERS
+                ]
+                name = state["caller"].name if "caller" in state else ""
+                self._access.turned_away(
+                    "http", route, outcome, state["refused"], correlation, name, question
+                )
 
     def _bounded(self, receive: Receive) -> Receive:
         most, got = self._body_bytes, 0
