@@ -34,7 +34,7 @@ TOPICS = {
     "reference_data": "market.crypto.reference_data.binance",
     "feed_events": "market.feed_events",
 }
-_SCHEMA_ID = {"trades": 1, "quotes": 2, "reference_data": 3, "feed_events": 4}
+_SCHEMA_ID = {"trades": 1, "quotes": 2, "reference_data": 3, "feed_events": 5}
 _FIRST_OFFSET = 7  # a stream need not begin at 0
 
 
