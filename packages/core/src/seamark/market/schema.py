@@ -66,9 +66,7 @@ def avro_schema(kind: RecordKind) -> Mapping[str, Any]:
 @cache
 def stored_schema(file_name: str) -> Mapping[str, Any]:
     """One file of `schemas/` as parsed JSON: a contract, or what records were written with before it was extended."""
-    parsed: Mapping[str, Any] = json.loads(
-        files("seamark.market").joinpath("schemas", file_name).read_text()
-    )
+    parsed: Mapping[str, Any] = json.loads(files("seamark.market").joinpath("schemas", file_name).read_text())
     return parsed
 
 
