@@ -1,8 +1,10 @@
 """A leg that would route otherwise than agreed does not start."""
 
+import asyncio
 import json
 from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import pytest
 
 from seamark.ingestor.binance import BinanceSpot
@@ -70,7 +72,12 @@ def test_the_streams_of_all_symbols_that_a_leg_can_have_fit_into_a_connection(mo
     monkeypatch.setenv("SEAMARK_KAFKA_BOOTSTRAP", "127.0.0.1:9092")
     monkeypatch.setenv("SEAMARK_SYMBOLS", ",".join(f"S{n}" for n in range(341)))
     settings = LegSettings.load()
-    url = BinanceSpot("ws://venue", "http://venue", settings.symbols, None).stream_url()
+
+    async def address() -> str:
+        async with aiohttp.ClientSession() as http:
+            return BinanceSpot("ws://venue", "http://venue", settings.symbols, http).stream_url()
+
+    url = asyncio.run(address())
     names = parse_qs(urlsplit(url).query)["streams"][0].split("/")
     assert len(names) == len(set(names)) == 3 * 341 <= STREAMS_PER_CONNECTION
     assert names[:3] == ["s0@trade", "s0@bookTicker", "s0@kline_1m"]
