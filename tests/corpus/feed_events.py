@@ -5,7 +5,9 @@ from __future__ import annotations
 from corpus.frames import branch_cases, frame_cases
 from corpus.wire import NULL, Case, accept, array, frame, long, padded, reject, some, text
 
-SCHEMA_ID = 4
+SCHEMA_ID = 5
+EARLIER_SCHEMA_ID = 4
+"""Before there were closed intervals."""
 
 
 def acked(topic_id: str, partition: int, next_offset: int) -> bytes:
@@ -53,14 +55,21 @@ def event(**changed: bytes) -> bytes:
     return frame(SCHEMA_ID, {**EVENT, **changed})
 
 
-_BODY = "body of schema id 4"
+def event_before(**changed: bytes) -> bytes:
+    """The same, as it was written under the earlier schema."""
+    return frame(EARLIER_SCHEMA_ID, {**EVENT, **changed})
+
+
+_BODY = "body of schema id 5"
 
 CASES: tuple[Case, ...] = (
     *frame_cases(event(), other_id=3),
     *branch_cases(event, NULLABLE),
     accept("nothing acked", event(acked=some(array()))),
     accept("acked unknown", event(acked=NULL)),
-    accept("the last kind of event", event(kind=long(7))),
+    accept("the last kind of event", event(kind=long(8))),
+    accept("an event of the earlier schema", event_before()),
+    accept("the last kind of the earlier schema", event_before(kind=long(7))),
     accept(
         "a gap", event(feed=some(text("trade")), first_sequence=some(long(5)), last_sequence=some(long(9)))
     ),
@@ -71,7 +80,8 @@ CASES: tuple[Case, ...] = (
     ),
     accept("a shard in the ten bytes a long may have", event(shard=some(padded(long(3), 10)))),
     accept("the least shard", event(shard=some(long(-(2**31))))),
-    reject("an unknown kind of event", event(kind=long(8)), _BODY),
+    reject("an unknown kind of event", event(kind=long(9)), _BODY),
+    reject("a kind that the earlier schema does not have", event_before(kind=long(8)), "body of schema id 4"),
     reject("a shard that no int holds", event(shard=some(long(2**31))), _BODY),
     reject("a partition that no int holds", event(acked=some(array(acked("t", 2**31, 2)))), _BODY),
     reject("acked cut short", event(acked=some(long(2) + acked("t", 1, 2) + long(0))), _BODY),

@@ -233,6 +233,11 @@ def by_symbol(market, kind):
 KINDS = {RecordKind.TRADES: "trade", RecordKind.QUOTES: "bookTicker"}
 
 
+def klines_of(frames, connection, count):
+    """How many of the first frames of a connection are klines: they are no rows of trades or quotes."""
+    return sum(f["kind"] == "kline" for f in frames if f["conn"] == connection and f["seq"] <= count)
+
+
 def letters(market, leg):
     return [
         m
@@ -284,7 +289,7 @@ def test_everything_the_venue_sent_is_in_kafka_as_sent_and_claimed_only_then(
                 break  # what came before the claimed time was reached must be in the log
             key = frame["symbol"], frame["kind"]
             number = counts[key] = counts.get(key, -1) + 1
-            if frame["kind"] != "malformed":
+            if frame["kind"] in KINDS.values():
                 topic, partition, offset = offsets[*key, number]
                 assert offset < acked[topic, partition]
 
@@ -317,11 +322,56 @@ def test_a_stop_in_full_flow_leaves_nothing_unacknowledged(market, programs, sta
             last = rows[-1][0]
             where = last.topic(), last.partition()
             ends[where] = max(ends.get(where, 0), last.offset() + 1)
-    assert total == json.loads(events[-1]["detail"])["frames"]
+    received = json.loads(events[-1]["detail"])["frames"]
+    assert total == received - klines_of(frames, 1, received)
     topic_ids = described_ids(market)
     claimed = {(topic_ids[a["topic_id"]], a["partition"]): a["next_offset"] for a in events[-2]["acked"]}
     # Partitions that got nothing are claimed from where they began.
     assert {where: offset for where, offset in claimed.items() if offset} == ends
+
+
+def test_closed_klines_name_the_very_trades_of_their_minutes(market, programs, start_leg, wait_until):
+    """Minutes pass in a second and a half. Repeats and swaps are no trades more or less."""
+    began_us = time.time_ns() // 1_000
+    venue = Venue(programs, "--speed", "40", "--rate-per-second", "20", "--repeat", "0.1", "--swap", "0.1")
+    legs = [start_leg(venue.port, shard=0) for _ in range(2)]
+
+    def closed_frames():
+        return [f for f in venue.frames() if f["kind"] == "kline" and f["x"]]
+
+    wait_until(lambda: len(closed_frames()) >= 16, "a few minutes are closed")
+    venue.stop()
+    for leg, _ in legs:
+        wait_until(
+            lambda leg=leg: any(e["kind"] == "SESSION_CLOSED" for _, e in market.events(leg)), "it is over"
+        )
+    for _, process in legs:
+        assert stopped(process) == 0, programs.log("leg")
+
+    told: dict[str, dict[str, Any]] = {}
+    for message, event in market.records(RecordKind.FEED_EVENTS):
+        if event["kind"] == "INTERVAL_CLOSED" and microseconds(event["timestamp"]) >= began_us:
+            assert message.key() == f"binance:{event['symbol']}".encode()
+            same = told.setdefault(event["event_id"], event)
+            assert same | {"timestamp": 0} == event | {"timestamp": 0}  # whichever leg says it
+    sent = {(f["symbol"], f["t"]): f for f in closed_frames()}
+    by_minute: dict[tuple[str, int], set[int]] = {}
+    for symbol, rows in by_symbol(market, RecordKind.TRADES).items():
+        for _, trade in rows:
+            minute_us = microseconds(trade["timestamp"]) // 60_000_000 * 60_000_000
+            by_minute.setdefault((symbol, minute_us), set()).add(trade["source_sequence"])
+    assert len(told) == len(sent) >= 8
+    for event in told.values():
+        start_us = microseconds(event["venue_timestamp"]) - 60_000_000
+        frame, detail = sent[event["symbol"], start_us], json.loads(event["detail"])
+        assert detail == {"start_us": start_us, "trades": frame["n"]}
+        ids = by_minute.get((event["symbol"], start_us), set())
+        if frame["n"]:
+            assert (event["first_sequence"], event["last_sequence"]) == (frame["f"], frame["L"])
+            assert ids == set(range(frame["f"], frame["L"] + 1))
+        else:
+            assert event["first_sequence"] is event["last_sequence"] is None
+            assert not ids
 
 
 def test_instruments_are_published_at_start(market, programs, start_leg, wait_until):
@@ -385,7 +435,10 @@ def test_a_kafka_that_does_not_answer_costs_the_connection_not_the_memory(
     rows = market.records(RecordKind.TRADES) + market.records(RecordKind.QUOTES)
     detail = [json.loads(event["detail"])["frames"] for event in events if event["kind"] == "SESSION_CLOSED"]
     lost = sum(event["cause"] == "BACKPRESSURE" for event in events if event["kind"] == "SESSION_CLOSED")
-    assert len(rows) == sum(detail) - lost  # only the frame that found no room is missing
+    venue.stop()
+    frames = venue.frames()
+    klines = sum(klines_of(frames, number, count) for number, count in enumerate(detail, start=1))
+    assert len(rows) == sum(detail) - lost - klines  # only the frame that found no room is missing
 
 
 def test_a_leg_does_not_start_without_kafka(programs, start_leg):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamark.ingestor.frames import BinanceFrames
-from seamark.ingestor.venue import Accepted, Instrument, Notice, Refused
+from seamark.ingestor.venue import Accepted, Announced, Instrument, Notice, Refused
 from seamark.market import decimals
 from seamark.market.schema import RecordKind
 from seamark.stream.encode import Encoder
@@ -43,6 +43,34 @@ TICKER = {
     "a": "25.36520000",
     "A": "40.66000000",
 }
+
+
+CANDLE = {
+    "t": 1_723_161_240_000_000,
+    "T": 1_723_161_299_999_999,
+    "s": "BTCUSDT",
+    "i": "1m",
+    "f": 3735683259,
+    "L": 3735683358,
+    "o": "61837.63000000",
+    "c": "61840.00000000",
+    "h": "61850.00000000",
+    "l": "61830.00000000",
+    "v": "12.50000000",
+    "n": 100,
+    "x": True,
+    "q": "772937.50000000",
+    "V": "5.00000000",
+    "Q": "309000.00000000",
+    "B": "0",
+}
+KLINE = {"e": "kline", "E": 1_723_161_300_012_345, "s": "BTCUSDT", "k": CANDLE}
+NO_TRADES = {"n": 0, "f": -1, "L": -1}
+
+
+def candle(**changed):
+    """A kline, something in its candle changed."""
+    return KLINE | {"k": CANDLE | changed}
 
 
 def combined(stream, data):
@@ -162,6 +190,74 @@ def test_a_trade_without_a_field_is_refused(missing):
     assert isinstance(read("btcusdt@trade", data), Refused)
 
 
+def test_a_closed_kline_is_an_event_about_the_trades_of_its_minute():
+    found = read("btcusdt@kline_1m", KLINE)
+    assert isinstance(found, Announced)
+    assert found.key == "binance:BTCUSDT"
+    assert found.event == {
+        "event_id": "binance:spot:trade:BTCUSDT:INTERVAL_CLOSED:1723161240000000:1723161300000000",
+        "kind": "INTERVAL_CLOSED",
+        "exchange": "binance",
+        "market": "spot",
+        "timestamp": RECEIVED_US,
+        "venue_timestamp": 1_723_161_300_000_000,
+        "feed": "trade",
+        "symbol": "BTCUSDT",
+        "first_sequence": 3735683259,
+        "last_sequence": 3735683358,
+        "detail": '{"start_us":1723161240000000,"trades":100}',
+    }
+    Encoder(RecordKind.FEED_EVENTS, 5).encode(found.event)
+
+
+def test_a_closed_kline_without_trades_is_an_event_without_ids():
+    event = read("btcusdt@kline_1m", candle(**NO_TRADES)).event
+    assert (event["first_sequence"], event["last_sequence"]) == (None, None)
+    assert event["detail"].endswith('"trades":0}')
+
+
+@pytest.mark.parametrize("change", [{}, NO_TRADES, {"n": 7}])
+def test_a_kline_that_is_not_closed_is_no_record_and_no_refusal(change):
+    assert read("btcusdt@kline_1m", candle(**change, x=False)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"f": 9, "L": 8, "n": 1}, "f and L were 9 and 8, must be 0 or more and ascending where n is 1"),
+        ({"f": -1, "L": 8, "n": 10}, "f and L were -1 and 8, must be 0 or more"),
+        ({"n": 99}, "n was 99, must be 100: the ids 3735683259 to 3735683358"),
+        ({"n": 0}, "f and L were 3735683259 and 3735683358, must be -1 where n is 0"),
+        ({"n": -1}, "n`"),
+        ({"f": -2}, "f`"),
+        ({"L": 2**63}, "L`"),
+        ({"i": "5m"}, "interval was '5m', must be 1m"),
+        ({"s": "ETHUSDT"}, "symbol was 'ETHUSDT', must be BTCUSDT"),
+        ({"t": 1_723_161_241_000_000}, "must be a whole minute of microseconds"),
+        ({"T": 1_723_161_359_999_999}, "must be a whole minute of microseconds"),
+        ({"t": 1_723_161_240_000, "T": 1_723_161_299_999}, "t`"),
+        ({"x": "true"}, "Expected `bool`"),
+        ({"f": "1"}, "Expected `int`"),
+    ],
+)
+def test_a_kline_that_breaks_the_contract_is_refused_and_names_no_trade(change, reason):
+    found = read("btcusdt@kline_1m", candle(**change))
+    assert isinstance(found, Refused)
+    assert found.reason.startswith("btcusdt@kline_1m: ")
+    assert reason in found.reason
+    assert (found.feed, found.symbol, found.native_id) == ("kline_1m", "BTCUSDT", None)
+
+
+@pytest.mark.parametrize("missing", ["t", "T", "s", "i", "f", "L", "n", "x"])
+def test_a_kline_without_a_field_is_refused(missing):
+    data = KLINE | {"k": {name: value for name, value in CANDLE.items() if name != missing}}
+    assert isinstance(read("btcusdt@kline_1m", data), Refused)
+
+
+def test_a_kline_of_another_symbol_than_its_candle_is_refused():
+    assert isinstance(read("btcusdt@kline_1m", KLINE | {"s": "ETHUSDT"}), Refused)
+
+
 @pytest.mark.parametrize(
     "frame",
     [
@@ -184,6 +280,11 @@ def test_a_trade_without_a_field_is_refused(missing):
         combined("btcusdt@trade", TRADE).replace(b"BTCUSDT", b"\xff\xff\xff\xff\xff\xff\xff"),
         combined("btcusdt@bookTicker", TRADE),
         combined("btcusdt@trade", TICKER),
+        combined("btcusdt@trade", KLINE),
+        combined("btcusdt@kline_1m", TRADE),
+        combined("btcusdt@kline_5m", KLINE),
+        combined("btcusdt@kline_1m", KLINE)[:-1],
+        combined("btcusdt@kline_1m", KLINE).replace(b"BTCUSDT", b"\xff\xff\xff\xff\xff\xff\xff"),
     ],
 )
 def test_other_frames_are_refused_and_never_raise(frame):
@@ -221,7 +322,10 @@ def test_no_bytes_make_the_reader_raise(frame):
     assert isinstance(READER.read(frame, RECEIVED_US), Refused)
 
 
-@given(st.data(), st.sampled_from([("btcusdt@trade", TRADE), ("btcusdt@bookTicker", TICKER)]))
+@given(
+    st.data(),
+    st.sampled_from([("btcusdt@trade", TRADE), ("btcusdt@bookTicker", TICKER), ("btcusdt@kline_1m", KLINE)]),
+)
 def test_a_damaged_frame_is_refused_or_is_the_frame_it_then_reads(data, original):
     frame = bytearray(combined(*original))
     at = data.draw(st.integers(0, len(frame) - 1))
@@ -229,3 +333,5 @@ def test_a_damaged_frame_is_refused_or_is_the_frame_it_then_reads(data, original
     found = READER.read(bytes(frame), RECEIVED_US)
     if isinstance(found, Accepted):
         encoded(found)
+    elif isinstance(found, Announced):
+        Encoder(RecordKind.FEED_EVENTS, 5).encode(found.event)

@@ -165,7 +165,7 @@ def test_a_refused_frame_must_be_in_the_dead_letters_before_a_claim():
     progress = Progress(AckedOffsets())
     sent(progress, 100)(None, Report("trades", 0, 0))
     progress.interval.sent += 1
-    report = progress.interval.on_dead_letter
+    report = progress.interval.on_beside
     progress.mark()
     assert progress.claim() is None
     report(None, Report("market.dlq", 0, 5))

@@ -114,6 +114,13 @@ def test_a_drain_ends_when_all_is_acknowledged_and_counts_it(publisher, producer
     assert registry.get_sample_value("seamark_ingestor_unacked_records") == 0
 
 
+def test_who_hands_over_an_event_may_be_told_of_its_delivery(publisher, producer):
+    reports = []
+    publisher.announce("k", EVENT, lambda error, record: reports.append(error))
+    producer.poll(0)
+    assert reports == [None]
+
+
 async def _served(publisher, until):
     serving = asyncio.create_task(publisher.run())
     while not serving.done() and not until():

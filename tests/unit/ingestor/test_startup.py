@@ -1,13 +1,18 @@
 """A leg that would route otherwise than agreed does not start."""
 
+import asyncio
 import json
+from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import pytest
 
+from seamark.ingestor.binance import BinanceSpot
 from seamark.ingestor.errors import RoutingMismatch, SettingRefused
 from seamark.ingestor.settings import LegSettings
 from seamark.ingestor.startup import load_tiers, verify_routing
 from seamark.market.routing import Routing, RoutingMode
+from seamark.simulator.control import STREAMS_PER_CONNECTION
 
 OWN = Routing("market.crypto.trades.binance", RoutingMode.TIERED, 4, {"BTCUSDT": 1})
 
@@ -53,7 +58,7 @@ def test_tiers_come_from_the_file_if_one_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "symbols", ["btcusdt", "BTCUSDT,BTCUSDT", "BTC/USDT", ",", ",".join(f"S{n}" for n in range(513))]
+    "symbols", ["btcusdt", "BTCUSDT,BTCUSDT", "BTC/USDT", ",", ",".join(f"S{n}" for n in range(342))]
 )
 def test_symbols_that_cannot_be_subscribed_to_are_refused(symbols, monkeypatch, capsys):
     monkeypatch.setenv("SEAMARK_KAFKA_BOOTSTRAP", "127.0.0.1:9092")
@@ -61,3 +66,18 @@ def test_symbols_that_cannot_be_subscribed_to_are_refused(symbols, monkeypatch, 
     with pytest.raises(SystemExit):
         LegSettings.load()
     assert "SEAMARK_SYMBOLS" in capsys.readouterr().err
+
+
+def test_the_streams_of_all_symbols_that_a_leg_can_have_fit_into_a_connection(monkeypatch):
+    monkeypatch.setenv("SEAMARK_KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+    monkeypatch.setenv("SEAMARK_SYMBOLS", ",".join(f"S{n}" for n in range(341)))
+    settings = LegSettings.load()
+
+    async def address() -> str:
+        async with aiohttp.ClientSession() as http:
+            return BinanceSpot("ws://venue", "http://venue", settings.symbols, http).stream_url()
+
+    url = asyncio.run(address())
+    names = parse_qs(urlsplit(url).query)["streams"][0].split("/")
+    assert len(names) == len(set(names)) == 3 * 341 <= STREAMS_PER_CONNECTION
+    assert names[:3] == ["s0@trade", "s0@bookTicker", "s0@kline_1m"]

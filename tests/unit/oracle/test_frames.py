@@ -84,7 +84,7 @@ def test_every_table_has_its_rules(table: str, value: bytes) -> None:
 
 def test_an_unknown_schema_is_not_a_refusal() -> None:
     with pytest.raises(SchemaUnknown):
-        RecordReader("trades").read(frame("trades", trade(), schema_id=5))
+        RecordReader("trades").read(frame("trades", trade(), schema_id=6))
 
 
 def test_the_edges_of_the_contract_are_taken() -> None:

@@ -34,7 +34,7 @@ TOPICS = {
     "reference_data": "market.crypto.reference_data.binance",
     "feed_events": "market.feed_events",
 }
-_SCHEMA_ID = {"trades": 1, "quotes": 2, "reference_data": 3, "feed_events": 4}
+_SCHEMA_ID = {"trades": 1, "quotes": 2, "reference_data": 3, "feed_events": 5}
 _FIRST_OFFSET = 7  # a stream need not begin at 0
 
 
@@ -361,6 +361,7 @@ def build(folder: Path, seed: int) -> World:
         world.row("feed_events", 0, feed_event("same id"), now)
     world.dead_letters.append(b'{"broken')
     world.journal.append({"conn": 1, "seq": 1, "symbol": "BTCUSDT", "kind": "malformed", "text": '{"broken'})
+    world.journal.append({"conn": 1, "seq": 2, "symbol": "BTCUSDT", "kind": "kline", "n": 0, "x": True})
     world.journal.append({"conn": 1, "event": "closed", "time_us": now, "by": "server", "reason": "stopped"})
     return world
 

@@ -3,118 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamark.market.schema import RecordKind
-from seamark.query_gateway.finality import Event
 from seamark.query_gateway.finality_index import FinalityIndex
-from seamark.query_gateway.question import AsKnownAt, AtCursor, AtSnapshot, BarsQuestion, Latest
+from seamark.query_gateway.question import AsKnownAt, AtCursor, AtSnapshot, BarsQuestion
 from seamark.query_gateway.running import Call
-from unit.query_gateway.rows import instant
-from unit.query_gateway.settling import by_definition, steps_of
-from unit.query_gateway.tables import NOW_US, Tables
-
-TRADES, EVENTS = RecordKind.TRADES, RecordKind.FEED_EVENTS
-SECOND = 1_000_000
-SYMBOLS = ("AAA", "BBB")
-
-
-class Market:
-    """Trades and what legs say, appended one after another; kept beside as plain tuples."""
-
-    def __init__(self):
-        self.tables = Tables()
-        self.trades = []  # (symbol, time, price, where, offset, appended)
-        self.events = []
-        self.number = 0
-
-    def trade(self, symbol, time_us, price=1):
-        self.number += 1
-        values = {"symbol": symbol, "timestamp": time_us, "price": price, "quantity": 1}
-        where, offset = self.tables.append(TRADES, symbol, source_sequence=self.number, **values)
-        self.trades.append((symbol, time_us, price, where, offset, self.tables.now_us))
-
-    def say(self, kind, leg="a", session=1, venue_us=None, behind=0, shard=0, symbols=SYMBOLS):
-        """`behind`: so many records of each partition are not acknowledged yet."""
-        acked = []
-        if kind == "PROGRESS":
-            (topic_id,) = {stream.topic_id for stream in self.tables.lakes[TRADES].view.streams.values()}
-            acked = [
-                {"topic_id": topic_id, "partition": partition, "next_offset": max(0, len(records) - behind)}
-                for partition, records in enumerate(self._records())
-            ]
-        name = f"{leg}-{shard}-{session}"
-        self.number += 1
-        self.tables.append(
-            EVENTS,
-            f"binance:spot:{shard}",
-            event_id=f"{self.number}",
-            kind=kind,
-            shard=shard,
-            leg=leg,
-            session_id=name,
-            timestamp=self.tables.now_us,
-            venue_timestamp=venue_us,
-            acked=acked or None,
-            detail='{"symbols":["' + '","'.join(symbols) + '"]}' if kind == "SESSION_OPENED" else None,
-        )
-        places = tuple((one["topic_id"], one["partition"], one["next_offset"]) for one in acked)
-        self.events.append(Event(kind, self.tables.now_us, leg, name, venue_us, places))
-
-    def _records(self):
-        lake = self.tables.lakes[TRADES]
-        return lake.log.topics[lake.topic].records
-
-    def bars(self, symbol="AAA", seconds=20, consistency=Latest(), **question):
-        asked = BarsQuestion(
-            **{
-                "exchange": "binance",
-                "market": "spot",
-                "symbol": symbol,
-                "interval": "1s",
-                "consistency": consistency,
-            }
-            | {"from_us": NOW_US, "to_us": NOW_US + seconds * SECOND}
-            | question
-        )
-        header, table = self.tables.ask(lambda call: self.tables.gateway.bars(asked, call))
-        return header, [
-            (
-                round((row["start"] - instant(0)).total_seconds() * SECOND),
-                int(row["close"]),
-                row["trades"],
-                row["state"],
-            )
-            for row in table.to_pylist()
-        ]
-
-    def by_hand(self, symbol="AAA", seconds=20, until_us=2**62):
-        """Of what was appended until then: (start, close, trades, state)."""
-        times = range(NOW_US, NOW_US + seconds * SECOND)
-        rows = [row for row in self.trades if row[0] == symbol and row[1] in times and row[5] <= until_us]
-        rows.sort(key=lambda row: row[1])  # of equal times the venue's number decides, which rises here
-        steps = steps_of([event for event in self.events if event.appended_us <= until_us])
-        stream = self.tables.lakes[TRADES].view.streams[1]
-        partition = self.tables.place(TRADES, symbol).partition
-        end = sum(row[3].partition == partition and row[5] <= until_us for row in self.trades)
-        found = []
-        for start, group in groupby(rows, key=lambda row: row[1] // SECOND * SECOND):
-            trades = list(group)
-            acked = by_definition(steps, start + SECOND)
-            limit = None if acked is None else acked.get((stream.topic_id, partition), 0)
-            if limit is None or limit > end:
-                state = "provisional"
-            else:
-                state = "revised" if any(row[4] >= limit for row in trades) else "final"
-            found.append((start, trades[-1][2], len(trades), state))
-        return found
-
-    def close(self):
-        self.tables.runner.close()
+from unit.query_gateway.market import EVENTS, SECOND, SYMBOLS, TRADES, Market
+from unit.query_gateway.tables import NOW_US
 
 
 @pytest.fixture
@@ -326,8 +224,7 @@ def test_a_market_that_no_leg_speaks_of_is_not_kept(market):
     for number in range(20):
         market.tables.run(read(f"invented{number}", number))
     assert len(index) == 0
-    frontier, _ = market.tables.run(read("spot", 0))
-    assert frontier is not None
+    assert market.tables.run(read("spot", 0)).settled is not None
     assert len(index) == 1
 
 

@@ -77,7 +77,7 @@ RECORDS = MappingProxyType(
         ),
         "feed_events": _fields(
             "event_id:text kind:(SESSION_OPENED|SESSION_CLOSED|PROGRESS|GAP_OPEN|GAP_HEALING|GAP_HEALED|"
-            "GAP_EXPECTED_HOLE|GAP_UNHEALABLE) exchange:text market:text timestamp:micros shard:int? leg:text? "
+            "GAP_EXPECTED_HOLE|GAP_UNHEALABLE|INTERVAL_CLOSED) exchange:text market:text timestamp:micros shard:int? leg:text? "
             "session_id:text? venue_timestamp:micros? acked:acked? feed:text? symbol:text? gap_id:text? "
             "first_sequence:long? last_sequence:long? cause:text? detail:text?"
         ),
@@ -85,8 +85,13 @@ RECORDS = MappingProxyType(
 )
 """Table name to the fields of its records."""
 
-SCHEMA_IDS = MappingProxyType({1: "trades", 2: "quotes", 3: "reference_data", 4: "feed_events"})
+SCHEMA_IDS = MappingProxyType(
+    {1: "trades", 2: "quotes", 3: "reference_data", 4: "feed_events", 5: "feed_events"}
+)
 """Schema id on the wire to the table of such records, where no registry is configured."""
+
+EVENT_KINDS = MappingProxyType({4: 8})
+"""Schema id to how many kinds of feed events it knows, where later ones know more: 4 has no INTERVAL_CLOSED."""
 
 FEEDS = MappingProxyType(
     {"trades": ("binance", "spot", "trade"), "quotes": ("binance", "spot", "bookTicker")}

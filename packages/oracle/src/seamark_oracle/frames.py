@@ -1,10 +1,12 @@
 """What a log record must be to count, by the oracle's own rules."""
 
+from dataclasses import replace
 from typing import Any
 
 from seamark_oracle.avro import NotAvro, read_record
 from seamark_oracle.contract import (
     DECIMAL_LIMIT,
+    EVENT_KINDS,
     FEEDS,
     FIRST_DAY,
     LAST_DAY,
@@ -32,6 +34,12 @@ class RecordReader:
     def __init__(self, table: str) -> None:
         self._table = table
         self._fields = RECORDS[table]
+        # What an enum did not have when a record was written, the record cannot hold.
+        self._before = {
+            schema_id: tuple(replace(f, symbols=f.symbols[:kinds]) for f in self._fields)
+            for schema_id, kinds in EVENT_KINDS.items()
+            if SCHEMA_IDS[schema_id] == table
+        }
         named = list(enumerate(self._fields))
         self._decimals = [(at, f.name) for at, f in named if f.type is Type.DECIMAL]
         self._times = [(at, f.name) for at, f in named if f.type is Type.MICROS]
@@ -50,7 +58,7 @@ class RecordReader:
         if SCHEMA_IDS[schema_id] != self._table:
             raise Refused(f"schema id {schema_id} is of {SCHEMA_IDS[schema_id]}")
         try:
-            values = read_record(self._fields, value, _FRAME_BYTES)
+            values = read_record(self._before.get(schema_id, self._fields), value, _FRAME_BYTES)
         except NotAvro as error:
             raise Refused(str(error)) from None
         self._check(values)

@@ -94,6 +94,8 @@ def _frames(path: Path, base: int) -> Iterator[tuple[str, Sequence[Any]]]:
                     yield "journal_quotes", _quote(connection, entry)
                 case "malformed":
                     yield "journal_malformed", (connection, entry["text"])
+                case "kline":
+                    pass  # what it says is evidence about trades, not a record of its own
                 case None:
                     sure[connection] = int(entry["event"] == "closed" and entry["by"] == "server")
                 case other:

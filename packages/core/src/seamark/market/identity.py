@@ -51,6 +51,12 @@ def progress_event_id(exchange: str, market: str, shard: int, session_id: str, n
     return f"{exchange}:{market}:{shard}:{session_id}:PROGRESS:{number}"
 
 
+def interval_event_id(exchange: str, market: str, feed: str, symbol: str, start_us: int, end_us: int) -> str:
+    """Event id of INTERVAL_CLOSED, `binance:spot:trade:BTCUSDT:INTERVAL_CLOSED:<start>:<end>` in microseconds: the
+    same from every leg."""
+    return f"{exchange}:{market}:{feed}:{symbol}:INTERVAL_CLOSED:{start_us}:{end_us}"
+
+
 def instrument_event_id(
     exchange: str, market: str, symbol: str, timestamp_us: int, content: Mapping[str, object]
 ) -> str:

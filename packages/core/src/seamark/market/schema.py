@@ -58,11 +58,15 @@ POSITION_FIELDS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-@cache
 def avro_schema(kind: RecordKind) -> Mapping[str, Any]:
-    """The Avro schema of `kind` as parsed JSON. Treat as read-only."""
-    text = files("seamark.market").joinpath("schemas", _SOURCES[kind]).read_text()
-    parsed: Mapping[str, Any] = json.loads(text)
+    """The Avro schema of `kind` as parsed JSON: what is written now. Treat as read-only."""
+    return stored_schema(_SOURCES[kind])
+
+
+@cache
+def stored_schema(file_name: str) -> Mapping[str, Any]:
+    """One file of `schemas/` as parsed JSON: a contract, or what records were written with before it was extended."""
+    parsed: Mapping[str, Any] = json.loads(files("seamark.market").joinpath("schemas", file_name).read_text())
     return parsed
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from seamark.market.schema import RecordKind, avro_schema
+from seamark.market.schema import RecordKind, avro_schema, stored_schema
 
 FRAME_BYTES = 5
 """Length of the prefix: one zero byte and the schema id, 4 bytes, big-endian."""
@@ -16,10 +16,14 @@ FIXED_SCHEMA_IDS = MappingProxyType(
         RecordKind.TRADES: 1,
         RecordKind.QUOTES: 2,
         RecordKind.REFERENCE_DATA: 3,
-        RecordKind.FEED_EVENTS: 4,
+        RecordKind.FEED_EVENTS: 5,
     }
 )
-"""Schema ids where no registry is configured. A number once given is never given anew."""
+"""Schema ids that are written where no registry is configured. A number once given is never given anew."""
+
+EARLIER_SCHEMAS = MappingProxyType({4: "feed_event_4.avsc"})
+"""Ids that are only read any more, and the file of each: 4 has no INTERVAL_CLOSED. An enum that gets a symbol gets
+an id, and the schema before stays: a build that does not know the symbol pauses at the id instead of refusing."""
 
 _FIXED_KINDS = {schema_id: kind for kind, schema_id in FIXED_SCHEMA_IDS.items()}
 
@@ -31,5 +35,7 @@ def frame_prefix(schema_id: int) -> bytes:
 
 def fixed_schema(schema_id: int) -> Mapping[str, Any] | None:
     """The Avro schema of a fixed id; None where this build does not know the id."""
+    if schema_id in EARLIER_SCHEMAS:
+        return stored_schema(EARLIER_SCHEMAS[schema_id])
     kind = _FIXED_KINDS.get(schema_id)
     return None if kind is None else avro_schema(kind)

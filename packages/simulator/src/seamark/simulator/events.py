@@ -6,6 +6,7 @@ tens of thousands of them.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
@@ -36,6 +37,30 @@ class BookTicker(msgspec.Struct, frozen=True, gc=False):
     ask_quantity: str
 
 
+class Kline(msgspec.Struct, frozen=True, gc=False):
+    """What one minute of a symbol has come to; for good if `closed`. Ids are -1 where it has no trades."""
+
+    symbol: str
+    stream: str
+    event_time_us: int
+    start_us: int
+    end_us: int
+    """Exclusive."""
+    closed: bool
+    first_id: int
+    last_id: int
+    trades: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: Decimal
+    quote_volume: Decimal
+    taker_volume: Decimal
+    """Bought by takers; so is the next."""
+    taker_quote_volume: Decimal
+
+
 class Malformed(msgspec.Struct, frozen=True, gc=False):
     """A frame no client can accept, sent in addition to the good ones.
 
@@ -49,7 +74,7 @@ class Malformed(msgspec.Struct, frozen=True, gc=False):
     truncated: bool
 
 
-MarketEvent = Trade | BookTicker | Malformed
+MarketEvent = Trade | BookTicker | Kline | Malformed
 
 
 class Scheduled(NamedTuple):
@@ -67,6 +92,11 @@ def trade_stream(symbol: str) -> str:
 def book_ticker_stream(symbol: str) -> str:
     """The stream name of a symbol's best bid and ask: `BTCUSDT` -> `btcusdt@bookTicker`."""
     return f"{symbol.lower()}@bookTicker"
+
+
+def kline_stream(symbol: str) -> str:
+    """The stream name of a symbol's minutes: `BTCUSDT` -> `btcusdt@kline_1m`."""
+    return f"{symbol.lower()}@kline_1m"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from .errors import JournalError
-from .events import BookTicker, MarketEvent, Trade
+from .events import BookTicker, Kline, MarketEvent, Trade
 
 _OPENED = b'"event":"open"'
 
@@ -32,6 +32,12 @@ def frame_fields(event: MarketEvent, sent_text: str) -> str:
         return (
             f'{start}"kind":"bookTicker","u":{event.update_id},"b":"{event.bid_price}",'
             f'"B":"{event.bid_quantity}","a":"{event.ask_price}","A":"{event.ask_quantity}"'
+        )
+    if isinstance(event, Kline):
+        closed = "true" if event.closed else "false"
+        return (
+            f'{start}"kind":"kline","t":{event.start_us},"f":{event.first_id},"L":{event.last_id},'
+            f'"n":{event.trades},"x":{closed}'
         )
     return f'{start}"kind":"malformed","text":{json.dumps(sent_text)}'
 

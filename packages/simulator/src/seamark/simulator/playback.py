@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from .events import Scheduled
 from .faults import Emission, FaultInjector
 from .hub import Hub
+from .klines import Klines
 from .source import MarketSource
 from .state import MarketState, StateFile
 
@@ -44,6 +46,7 @@ class Playback:
         now_us: Callable[[], int],
     ) -> None:
         self._source = source
+        self._klines = Klines([instrument.symbol for instrument in source.instruments])
         self._faults = faults
         self._hub = hub
         self._state_file = state_file
@@ -67,6 +70,7 @@ class Playback:
         state = self._state_file.load(self._source.identity)
         if state is not None:
             self._source.seek(state.cursor)
+            self._klines.resume(state.klines)
             self.position = self._source.position()
         await self._listened_to()
         if self._stop.is_set():
@@ -85,9 +89,9 @@ class Playback:
             await self._play_chunk(CHUNK_EVENTS, self.shift_us)
 
     async def _play_chunk(self, count: int, shift_us: int, again: bool = False) -> None:
-        cursor, start = self._source.cursor(), self._source.position()
-        self._state_file.save(MarketState(self._source.identity, cursor, shift_us, count))
-        plan = self._faults.apply(self._source.take(count, shift_us))
+        cursor, start, klines = self._source.cursor(), self._source.position(), self._klines.state()
+        self._state_file.save(MarketState(self._source.identity, cursor, shift_us, count, klines))
+        plan = self._plan(self._source.take(count, shift_us))
         sent = 0
         while sent < len(plan) and not self._stop.is_set():
             ready = self._ready(plan, sent)
@@ -102,13 +106,22 @@ class Playback:
         if self._stop.is_set():
             done = self._publish_until_prefix(plan, sent)
             self._source.seek(cursor)
-            self._source.take(done, shift_us)
+            self._klines.resume(klines)
+            self._klines.pushes(self._source.take(done, shift_us))
             # What an earlier run claimed stays claimed until it is sent: it must keep this shift.
             claimed = count - done if again else 0
             self._state_file.save(
-                MarketState(self._source.identity, self._source.cursor(), shift_us, claimed)
+                MarketState(
+                    self._source.identity, self._source.cursor(), shift_us, claimed, self._klines.state()
+                )
             )
         self.position = self._source.position()
+
+    def _plan(self, chunk: Sequence[Scheduled]) -> list[Emission]:
+        """What to send: the chunk with faults, and klines, which no fault touches and which count what truly was."""
+        plan = self._faults.apply(chunk)
+        klines = [Emission(due_us, -1, kline) for due_us, kline in self._klines.pushes(chunk)]
+        return sorted(klines + plan, key=lambda emission: emission.due_us) if klines else plan
 
     def _publish(self, emissions: Sequence[Emission]) -> None:
         self._hub.publish([emission.event for emission in emissions])

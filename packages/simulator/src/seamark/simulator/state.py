@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from .errors import StateError
+from .klines import KlineState
 
 
 class MarketState(msgspec.Struct, frozen=True):
@@ -24,6 +25,8 @@ class MarketState(msgspec.Struct, frozen=True):
     cursor: dict[str, Any]
     shift_us: int
     claimed: int = msgspec.field(default=0)
+    klines: KlineState = KlineState(begins_whole=False)
+    """Where minutes stand at `cursor`; files of before there were klines do not say."""
 
 
 class StateFile:

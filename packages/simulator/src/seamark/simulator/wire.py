@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-from .events import Malformed, MarketEvent, Trade
+from .events import Kline, Malformed, MarketEvent, Trade
 
 
 class TimeUnit(Enum):
@@ -33,9 +33,23 @@ def payload_text(event: MarketEvent, time_unit: TimeUnit) -> str:
             f'{{"e":"trade","E":{event_time},"s":"{event.symbol}","t":{event.trade_id},"p":"{event.price}",'
             f'"q":"{event.quantity}","T":{trade_time},"m":{maker},"M":true}}'
         )
+    if isinstance(event, Kline):
+        return _kline_text(event, 1000 if time_unit is TimeUnit.MILLISECOND else 1)
     return (
         f'{{"u":{event.update_id},"s":"{event.symbol}","b":"{event.bid_price}","B":"{event.bid_quantity}",'
         f'"a":"{event.ask_price}","A":"{event.ask_quantity}"}}'
+    )
+
+
+def _kline_text(kline: Kline, unit_us: int) -> str:
+    """The last moment of the interval is its end less one unit of time."""
+    return (
+        f'{{"e":"kline","E":{kline.event_time_us // unit_us},"s":"{kline.symbol}","k":{{'
+        f'"t":{kline.start_us // unit_us},"T":{kline.end_us // unit_us - 1},"s":"{kline.symbol}","i":"1m",'
+        f'"f":{kline.first_id},"L":{kline.last_id},"o":"{kline.open}","c":"{kline.close}","h":"{kline.high}",'
+        f'"l":"{kline.low}","v":"{kline.volume:.8f}","n":{kline.trades},'
+        f'"x":{"true" if kline.closed else "false"},"q":"{kline.quote_volume:.8f}",'
+        f'"V":"{kline.taker_volume:.8f}","Q":"{kline.taker_quote_volume:.8f}","B":"0"}}}}'
     )
 
 

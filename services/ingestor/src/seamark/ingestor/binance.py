@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from seamark.ingestor.errors import SettingRefused, VenueUnavailable
-from seamark.ingestor.frames import QUOTE_FEED, TRADE_FEED, BinanceFrames
+from seamark.ingestor.frames import FEEDS, BinanceFrames
 from seamark.ingestor.reference import read_exchange_info
 from seamark.ingestor.venue import Instrument
 
@@ -35,8 +35,8 @@ class BinanceSpot:
         self._ws_url, self._rest_url, self._symbols, self._http = ws_url, rest_url, symbols, http
 
     def stream_url(self) -> str:
-        """One combined stream with the trades and book tickers of every symbol, in microseconds."""
-        names = (f"{symbol.lower()}@{feed}" for symbol in self._symbols for feed in (TRADE_FEED, QUOTE_FEED))
+        """One combined stream with the trades, book tickers and klines of every symbol, in microseconds."""
+        names = (f"{symbol.lower()}@{feed}" for symbol in self._symbols for feed in FEEDS)
         return f"{self._ws_url}/stream?streams={'/'.join(names)}&timeUnit=MICROSECOND"
 
     async def instruments(self) -> Sequence[Instrument]:

@@ -1,4 +1,4 @@
-"""The feed events of one session, in raw form (see `seamark.stream.encode`). Pure."""
+"""Feed events in raw form (see `seamark.stream.encode`): those of one session, and what a venue closed. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seamark.ingestor.progress import Claim
-from seamark.market.identity import progress_event_id, session_event_id
+from seamark.market.identity import interval_event_id, progress_event_id, session_event_id
 
 
 class SessionEvents:
@@ -69,3 +69,37 @@ class SessionEvents:
             "leg": self._leg,
             "session_id": self._session_id,
         }
+
+
+def interval_closed(
+    exchange: str,
+    market: str,
+    feed: str,
+    symbol: str,
+    start_us: int,
+    end_us: int,
+    ids: tuple[int, int] | None,
+    now_us: int,
+) -> dict[str, Any]:
+    """The venue has closed [start_us, end_us) of a feed: all that happened in it are the ids from the first of `ids`
+    to the last; None: nothing did."""
+    first, last = ids or (None, None)
+    trades = 0 if ids is None else ids[1] - ids[0] + 1
+    return {
+        "event_id": interval_event_id(exchange, market, feed, symbol, start_us, end_us),
+        "kind": "INTERVAL_CLOSED",
+        "exchange": exchange,
+        "market": market,
+        "timestamp": now_us,
+        "venue_timestamp": end_us,
+        "feed": feed,
+        "symbol": symbol,
+        "first_sequence": first,
+        "last_sequence": last,
+        "detail": json.dumps({"start_us": start_us, "trades": trades}, separators=(",", ":")),
+    }
+
+
+def symbol_key(exchange: str, symbol: str) -> str:
+    """Key, on the topic of feed events, of those that are about one symbol."""
+    return f"{exchange}:{symbol}"

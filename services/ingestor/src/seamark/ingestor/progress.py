@@ -83,8 +83,8 @@ class Interval:
         else:
             self.failed = True
 
-    def on_dead_letter(self, error: object | None, _record: Delivered) -> None:
-        """The report on a refused frame: it counts as received, its offset is of no interest."""
+    def on_beside(self, error: object | None, _record: Delivered) -> None:
+        """The report on a refused frame or a feed event: it counts as received, its offset is of no interest."""
         if error is None:
             self.acked += 1
         else:

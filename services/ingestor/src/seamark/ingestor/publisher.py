@@ -128,9 +128,9 @@ class Publisher:
         self._require_room()
         self._send(RecordKind.REFERENCE_DATA, symbol, instrument)
 
-    def announce(self, key: str, event: Mapping[str, object]) -> None:
+    def announce(self, key: str, event: Mapping[str, object], on_delivery: OnDelivery | None = None) -> None:
         """Hand over a feed event; it is taken beyond the limit too. Raises as `publish` does."""
-        self._send(RecordKind.FEED_EVENTS, key, event)
+        self._send(RecordKind.FEED_EVENTS, key, event, on_delivery)
 
     def refuse(self, letter: DeadLetter, key: str | None, frame: bytes, on_delivery: OnDelivery) -> None:
         """Hand over a refused frame to the dead-letter topic. Raises as `publish` does."""
@@ -187,13 +187,19 @@ class Publisher:
             destination.routing.partition_of(stream.symbol),
         )
 
-    def _send(self, kind: RecordKind, key: str, record: Mapping[str, object]) -> None:
+    def _send(
+        self,
+        kind: RecordKind,
+        key: str,
+        record: Mapping[str, object],
+        on_delivery: OnDelivery | None = None,
+    ) -> None:
         self._produce(
             self._destinations[kind].topic,
             self._encoders[kind].encode(record),
             key=key.encode(),
             partition=self._destinations[kind].routing.partition_of(key),
-            on_delivery=_log_undelivered,
+            on_delivery=on_delivery or _log_undelivered,
         )
 
     def _produce(self, topic: str, value: bytes, **options: Any) -> None:  # noqa: ANN401

@@ -16,7 +16,7 @@ from seamark.ingestor.events import SessionEvents
 from seamark.ingestor.progress import Delivered, Progress
 from seamark.ingestor.publisher import Publisher
 from seamark.ingestor.stopping import unless_stopped
-from seamark.ingestor.venue import Accepted, FrameReader, Notice, Refused, Venue
+from seamark.ingestor.venue import Accepted, Announced, FrameReader, Notice, Refused, Venue
 from seamark.stream.deadletter import DeadLetter, VenueFrame
 from seamark.telemetry.metrics import IngestorMetrics
 
@@ -151,7 +151,9 @@ class Session(WSListener):
                 self._on_record(found, received_us)
             elif isinstance(found, Refused):
                 self._on_refused(found, bytes(payload), received_us)
-            else:
+            elif isinstance(found, Announced):
+                self._on_event(found)
+            elif found is not None:
                 self._on_notice(found)
         except OutOfRoom as error:
             self._progress.lost()
@@ -187,10 +189,15 @@ class Session(WSListener):
             found.native_id,
         )
         letter = DeadLetter(source, found.reason)
-        self._publisher.refuse(letter, found.symbol, frame, interval.on_dead_letter)
+        self._publisher.refuse(letter, found.symbol, frame, interval.on_beside)
         interval.sent += 1
         if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, 8th: a flood is told in few lines
             _log.warning("frame refused", extra={"reason": found.reason, "refused": self._refused})
+
+    def _on_event(self, found: Announced) -> None:
+        interval = self._progress.interval
+        self._publisher.announce(found.key, found.event, interval.on_beside)
+        interval.sent += 1
 
     def _on_notice(self, notice: Notice) -> None:
         _log.warning("notice of the venue: %s", notice.text)

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from seamark.ingestor.frames import FEEDS
 from seamark.settings import CommaSeparated, ServiceSettings
 
 _SYMBOL = re.compile(r"[A-Z0-9]{2,20}")
-# Two streams a symbol; the venue allows 1,024 on a connection.
-_MOST_SYMBOLS = 512
+# The venue allows 1,024 streams on a connection.
+_MOST_SYMBOLS = 1_024 // len(FEEDS)
 
 
 def _symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:

@@ -53,6 +53,14 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     """When the venue published the frame."""
 
 
+class Announced(msgspec.Struct, frozen=True, gc=False):
+    """A frame that is a feed event of the contract."""
+
+    key: str
+    event: dict[str, Any]
+    """In raw form."""
+
+
 class Refused(msgspec.Struct, frozen=True, gc=False):
     """A frame that the contract does not allow. What could not be read is None."""
 
@@ -71,8 +79,11 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
 class FrameReader(Protocol):
     """Turns frames into records. Pure."""
 
-    def read(self, payload: bytes | memoryview, received_us: int) -> Accepted | Refused | Notice:
-        """The meaning of one frame, received at `received_us` (microseconds). Never raises for its content."""
+    def read(
+        self, payload: bytes | memoryview, received_us: int
+    ) -> Accepted | Announced | Refused | Notice | None:
+        """The meaning of one frame, received at `received_us` (microseconds); None: it says nothing to be kept.
+        Never raises for its content."""
         ...
 
 

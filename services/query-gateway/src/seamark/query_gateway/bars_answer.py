@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -15,6 +15,7 @@ from seamark.market.predicate import Clock, Comparison, Predicate, filter_of
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.bars import BARS_SCHEMA, COLUMNS, finished, merged, partial
+from seamark.query_gateway.completeness import IdRuns, completeness, id_runs, united
 from seamark.query_gateway.finality_index import FinalityIndex
 from seamark.query_gateway.gaps import GapLedger
 from seamark.query_gateway.opening import NamedGaps, Opening
@@ -61,33 +62,32 @@ class BarsAnswers:
             (question.symbol,), Clock.EVENT, question.from_us, question.to_us, filters, want.known_at_us
         )
 
-        async def take(frames: AsyncIterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
-            """Partial states, and the last offsets of each interval."""
-            states: list[pl.DataFrame] = []
-            last_rows: list[pl.DataFrame] = []
+        async def take(frames: AsyncIterator[pl.DataFrame]) -> list[_Part]:
+            parts: list[_Part] = []
             async with aclosing(frames):  # type: ignore[type-var]
                 async for frame in frames:
-                    states.append(await asyncio.to_thread(partial, frame, interval_us))
-                    last_rows.append(await asyncio.to_thread(_last_offsets, frame, interval_us))
+                    parts.append(await asyncio.to_thread(_part, frame, interval_us))
                     call.rows += len(frame)
-            return states, last_rows
+            return parts
 
-        opened, (states, last_rows) = await opening.read(_KIND, predicate, _READ, want, call, take)
+        opened, parts = await opening.read(_KIND, predicate, _READ, want, call, take)
         # The events' vector is read after the data's: what they say is settled is then below it.
-        settled, feed = await self._finality.read(question, named, call)
+        said = await self._finality.read(question, named, call)
+        settled, feed = said.settled, said.opened
         gaps = NamedGaps()
         if self._gaps is not None:
             gaps = await self._gaps.until(feed, predicate, call)
         header = opening.header((opened, feed), named, Clock.EVENT, call, gaps)
-        if not states:
+        if not parts:
             return whole_answer(header, BARS_SCHEMA, None)
         places, reached = _places(opened.table, question.symbol)
+        lacking = any(gone.where in places for gone in opened.table.header.missing)
 
         def bars() -> pa.Table:
             """A day of minutes takes tens of milliseconds."""
-            found = merged(states)
+            found = merged([part.state for part in parts])
             starts = found["start_us"].to_list()
-            offsets = _by_interval(last_rows)
+            offsets = _by_interval([part.last_rows for part in parts])
             verdicts = [
                 "provisional"
                 # Cut by the range asked for: not the whole interval.
@@ -95,9 +95,26 @@ class BarsAnswers:
                 else _state(settled.settled(start + interval_us), places, reached, offsets.get(start, {}))
                 for start in starts
             ]
-            return finished(found, verdicts, [None] * len(starts))
+            if said.closed is None:
+                return finished(found, verdicts, [None] * len(starts))
+            counted = said.closed.within(question.from_us, question.to_us)
+            ids = united([part.ids for part in parts])
+            return finished(found, verdicts, completeness(starts, interval_us, ids, counted, lacking))
 
         return whole_answer(header, BARS_SCHEMA, await asyncio.to_thread(bars))
+
+
+class _Part(NamedTuple):
+    """What one window's rows come to."""
+
+    state: pl.DataFrame
+    last_rows: pl.DataFrame
+    """The last offsets of each interval."""
+    ids: IdRuns
+
+
+def _part(frame: pl.DataFrame, interval_us: int) -> _Part:
+    return _Part(partial(frame, interval_us), _last_offsets(frame, interval_us), id_runs(frame))
 
 
 def _last_offsets(frame: pl.DataFrame, interval_us: int) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Reads the feed's sessions and progress and keeps what they came to, so that each is folded once."""
+"""Reads the feed's sessions, progress and closed intervals and keeps what they came to: each is folded once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.market.order import total_order
 from seamark.market.predicate import Comparison, Filter, Predicate
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.closed_minutes import ClosedMinutes, SymbolMinutes
 from seamark.query_gateway.finality import Event, Frontier, Settled
 from seamark.query_gateway.opening import Opened, Opening
 from seamark.query_gateway.ordered_rows import collect
@@ -25,7 +26,8 @@ from seamark.query_gateway.running import Call
 from seamark.query_gateway.shared_run import SharedRun, share_seconds
 
 _KIND = RecordKind.FEED_EVENTS
-_KINDS = ("SESSION_OPENED", "SESSION_CLOSED", "PROGRESS")
+_CLOSED = "INTERVAL_CLOSED"
+_KINDS = ("SESSION_OPENED", "SESSION_CLOSED", "PROGRESS", _CLOSED)
 _COLUMNS = (
     *total_order(_KIND),
     "kafka_timestamp",
@@ -39,6 +41,10 @@ _COLUMNS = (
     "session_id",
     "venue_timestamp",
     "acked",
+    "feed",
+    "symbol",
+    "first_sequence",
+    "last_sequence",
     "detail",
 )
 _MARGIN_US = 60_000_000
@@ -47,6 +53,8 @@ _LONGEST_SESSION_US = 90_000_000_000
 """Venues cut connections after a day."""
 _MOST_SETTLED = 200_000
 """Settled times that are kept, over all shards of a market: with more, the next question begins anew."""
+_MOST_CLOSED = 1_000_000
+"""Closed minutes that are kept of a market, as with settled times: 24 bytes each."""
 _MOST_MARKETS = 64
 """Markets that are kept: those that were asked for last."""
 
@@ -61,6 +69,7 @@ class _Feed:
     since_us: int
     shards: dict[int, Frontier] = field(default_factory=dict)
     shard_of: dict[str, int] = field(default_factory=dict)
+    closed: ClosedMinutes = field(default_factory=ClosedMinutes)
     seen: dict[StreamPartition, int] = field(default_factory=dict)
     """Offset behind the last event folded, by partition."""
     next_us: int = 0
@@ -72,12 +81,23 @@ class _Feed:
 
     def add(self, rows: pl.DataFrame) -> None:
         """Fold events in the order of the log; those folded already are passed over."""
-        for row in rows.iter_rows(named=True):
-            where = StreamPartition(row["stream_id"], row["kafka_partition"])
-            if row["kafka_offset"] < self.seen.get(where, 0):
+        by_partition = rows.partition_by(
+            "stream_id", "kafka_partition", maintain_order=True, as_dict=True
+        ).items()
+        for where, given in by_partition:
+            place = StreamPartition(*where)
+            fresh = given.filter(pl.col("kafka_offset") >= self.seen.get(place, 0))
+            if fresh.is_empty():
                 continue
-            self.seen[where] = row["kafka_offset"] + 1
-            self.newest_us = max(self.newest_us, row["appended_us"])
+            self.seen[place] = fresh["kafka_offset"][-1] + 1
+            self.newest_us = max(self.newest_us, fresh["appended_us"].to_numpy().max().item())
+            closed = fresh["kind"] == _CLOSED
+            if closed.any():  # those of all symbols: many, and all alike
+                self.closed.add(fresh.filter(closed))
+            self._add_sessions(fresh.filter(~closed))
+
+    def _add_sessions(self, rows: pl.DataFrame) -> None:
+        for row in rows.iter_rows(named=True):
             self.place(row)
             acked = tuple(
                 (one["topic_id"], one["partition"], one["next_offset"]) for one in row["acked"] or ()
@@ -94,7 +114,7 @@ class _Feed:
     def told(self, opened: Opened) -> _Told:
         """What stands now; it stays, whatever is folded later."""
         shards = {shard: frontier.now() for shard, frontier in self.shards.items()}
-        return _Told(shards, dict(self.shard_of), opened)
+        return _Told(shards, dict(self.shard_of), self.closed.now(), opened)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,18 +123,29 @@ class _Told:
 
     shards: Mapping[int, Settled]
     shard_of: Mapping[str, int]
+    closed: Mapping[str, SymbolMinutes]
     opened: Opened
     """The table of events as it was read for it."""
 
-    def of(self, symbol: str) -> Settled | None:
-        """Of the symbol's shard; where nobody has said which that is, and there is one, of that. None too where
+    def of(self, symbol: str) -> Said:
+        """Of the symbol's shard; where nobody has said which that is, and there is one, of that. Nothing where
         events are missing: a leg that is not heard may be behind."""
         if self.opened.table.header.missing:
-            return None
+            return Said(None, None, self.opened)
         shard = self.shard_of.get(symbol)
         if shard is None and len(self.shards) == 1:
             (shard,) = self.shards
-        return None if shard is None else self.shards.get(shard)
+        settled = None if shard is None else self.shards.get(shard)
+        return Said(settled, self.closed.get(symbol), self.opened)
+
+
+class Said(NamedTuple):
+    """What was said of one symbol. None: nothing is known."""
+
+    settled: Settled | None
+    closed: SymbolMinutes | None
+    opened: Opened
+    """The table of events as it was read for it."""
 
 
 class _Asked(NamedTuple):
@@ -144,9 +175,9 @@ class FinalityIndex:
         """Markets that are kept or being read."""
         return len(self._markets)
 
-    async def read(self, question: BarsQuestion, named: str, call: Call) -> tuple[Settled | None, Opened]:
-        """What the legs of the symbol have said, and the table of events as it was read. None: nothing is known;
-        where reading takes more than a share of the call's time, the table is named as missing.
+    async def read(self, question: BarsQuestion, named: str, call: Call) -> Said:
+        """What the legs of the symbol have said. Where reading takes more than a share of the call's time, the table
+        is named as missing.
 
         Raises:
             Unavailable: events cannot be read. Gone: those of a cursor cannot be given any more.
@@ -158,17 +189,17 @@ class FinalityIndex:
             want = self._opening.want(question.consistency, _KIND.value, named)
             feed = _Feed(asked.since_us, next_us=asked.since_us)
             told = await self._extend(name, feed, [asked], want, call)
-            return told.of(asked.symbol), told.opened
+            return told.of(asked.symbol)
         market = self._markets.pop(name, None) or _Market(SharedRun("finality", partial(self._run, name)))
         self._markets[name] = market
         market.asked.append(asked)
         try:
             told = await market.shared.result(share_seconds(call))
         except TimeoutError:
-            return None, self._opening.unread(_KIND, "NOT_REACHED")
+            return Said(None, None, self._opening.unread(_KIND, "NOT_REACHED"))
         finally:
             self._forget()
-        return told.of(asked.symbol), told.opened
+        return told.of(asked.symbol)
 
     def _forget(self) -> None:
         """Markets that no leg speaks of, and those beyond the cap; none that somebody waits for."""
@@ -187,7 +218,8 @@ class FinalityIndex:
         feed = known if known and known.since_us <= since_us else _Feed(since_us, next_us=since_us)
         told = await self._extend(name, feed, asked, Want(), call)
         settled = sum(len(frontier) for frontier in feed.shards.values())
-        if feed.shards and not told.opened.table.header.missing and settled <= _MOST_SETTLED:
+        bounded = settled <= _MOST_SETTLED and len(feed.closed) <= _MOST_CLOSED
+        if feed.shards and not told.opened.table.header.missing and bounded:
             market.feed = feed
         return told
 

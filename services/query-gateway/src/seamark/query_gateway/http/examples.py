@@ -12,7 +12,7 @@ EXAMPLE_ROWS: Mapping[str, Mapping[str, object]] = {
     "feed_events": {"kind": "GAP_OPEN", "symbol": "BTCUSDT", "first_sequence": 17, "last_sequence": 19},
     "bars": {
         "start": "2024-08-08T12:00:00.000000Z", "open": "61837.63", "high": "61840", "low": "61830.1", "close": "61835",
-        "volume": "12.5", "notional": "772937.5", "vwap": "61835", "trades": 431, "state": "final", "complete": None,
+        "volume": "12.5", "notional": "772937.5", "vwap": "61835", "trades": 431, "state": "final", "complete": True,
     },
     "aggregate": {"start": "2024-08-08T12:00:00.000000Z", "end": "2024-08-08T13:00:00.000000Z", "vwap": "61835", "trades": 431},
     "as_of": {"symbol": "BTCUSDT", "price": "61837.63", "quantity": "0.001", "bid_price": "61837.62", "ask_price": "61837.63"},

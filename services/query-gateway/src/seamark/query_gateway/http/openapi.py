@@ -74,8 +74,10 @@ def _column(arrow: pa.DataType) -> Schema:
     return _TEXT
 
 
-def _row(schema: pa.Schema) -> Schema:
+def _row(schema: pa.Schema, meanings: Mapping[str, str]) -> Schema:
     columns = {f.name: _nullable(_column(f.type)) if f.nullable else _column(f.type) for f in schema}
+    for name, meaning in meanings.items():
+        columns[name] = {**columns[name], "description": meaning}
     return _object(columns, "Columns that were not asked for are absent.", required=())
 
 
@@ -152,6 +154,13 @@ _ROWS: Mapping[str, pa.Schema] = {
     "aggregate": aggregate_schema(tuple(COLUMNS)),
     "as_of": AS_OF_SCHEMA,
     "symbols": _SYMBOL_SCHEMA,
+}
+_MEANINGS: Mapping[str, Mapping[str, str]] = {
+    "bars": {
+        "state": "provisional; final: all that the legs received of it is here; revised: rows came behind that.",
+        "complete": "Whether its trades are those that the venue's own closed klines of all its minutes count; null: "
+        "a kline is not known, or the range or a missing range cuts a minute.",
+    }
 }
 SNAPSHOTS = (
     "Snapshots",
@@ -276,7 +285,11 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     components |= {name: schema for name, schema, _ in _DOCUMENTS}
     for rows, schema in _ROWS.items():
         components[_name(rows)] = _object(
-            {"header": _ref("AnswerHeader"), "rows": _array(_row(schema)), "next_cursor": _nullable(_TEXT)}
+            {
+                "header": _ref("AnswerHeader"),
+                "rows": _array(_row(schema, _MEANINGS.get(rows, {}))),
+                "next_cursor": _nullable(_TEXT),
+            }
         )
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
