@@ -27,7 +27,7 @@ class FramePlan:
         edges = [None, *times[1 :: max(1, len(times) // 3)][:2], None]
         return [Window(first, last) for first, last in pairwise(edges)]
 
-    def made_of(self, edges_us: Sequence[int]) -> Sequence[Hashable]:
+    def made_of(self, edges_us: Sequence[int]) -> Sequence[frozenset[Hashable]]:
         """The rows themselves, by their places."""
         at = pl.col("timestamp").to_physical()
         places = ("stream_id", "kafka_partition", "kafka_offset", "repair_seq")

@@ -86,11 +86,11 @@ class Tables:
         self.log = Log(self)
         self.opener = TableOpener(self.pins, Tails(self), self.log, LogBudget(), lambda: self.now_us)
         codec = CursorCodec(b"a secret of sixteen")
-        self.histories = Lakes(self)
+        self.history = Lakes(self)
         self.opening = Opening(
             self.pins,
             self.opener,
-            {Engine.DIRECT: self.histories},
+            {Engine.DIRECT: self.history},
             codec,
             limits or Limits(),
             lambda: self.now_us,
@@ -231,6 +231,8 @@ class Lakes:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.windows: list[Window] = []
+        """That were read."""
 
     def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> HistoryPlan:
         kind = RecordKind(pin.table)
@@ -244,6 +246,7 @@ class Lakes:
         self, plan: HistoryPlan, window: Window, below: Vector | None, cancelled: threading.Event
     ) -> Iterator[pl.DataFrame]:
         assert isinstance(plan, Plan)
+        self.windows.append(window)
         if plan.pin.snapshot_id not in self._tables.lakes[RecordKind(plan.pin.table)].table.snapshots:
             raise SnapshotGone(f"snapshot {plan.pin.snapshot_id} has expired")
         frame = _matching(plan.frame, plan.predicate)

@@ -86,7 +86,15 @@ def given_by(state):
 def test_windows_come_to_the_bars_of_all_rows(world):
     rows, edges = world
     states = [partial(frame_of(rows[first:last]), INTERVAL_US) for first, last in pairwise(edges)]
-    assert given_by(merged(states)) == by_hand(rows)
+    assert given_by(merged(states, INTERVAL_US)) == by_hand(rows)
+
+
+@LAW
+@given(worlds(), st.sampled_from([2, 10, INTERVAL_US // 4]))
+def test_states_of_parts_of_an_interval_come_to_its_bars(world, parts):
+    rows, edges = world
+    states = [partial(frame_of(rows[first:last]), INTERVAL_US // parts) for first, last in pairwise(edges)]
+    assert given_by(merged(states, INTERVAL_US)) == by_hand(rows)
 
 
 @LAW
@@ -94,7 +102,7 @@ def test_windows_come_to_the_bars_of_all_rows(world):
 def test_windows_of_usual_amounts_come_to_the_bars_of_all_rows(world):
     rows, edges = world
     states = [partial(frame_of(rows[first:last]), INTERVAL_US) for first, last in pairwise(edges)]
-    assert given_by(merged(states)) == by_hand(rows)
+    assert given_by(merged(states, INTERVAL_US)) == by_hand(rows)
 
 
 @LAW
@@ -103,8 +111,8 @@ def test_windows_may_be_merged_in_several_steps(world, data):
     rows, edges = world
     states = [partial(frame_of(rows[first:last]), INTERVAL_US) for first, last in pairwise(edges)]
     cut = data.draw(st.integers(1, len(states)))
-    steps = [merged(states[:cut]), *states[cut:]]
-    assert given_by(merged(steps)) == by_hand(rows)
+    steps = [merged(states[:cut], INTERVAL_US), *states[cut:]]
+    assert given_by(merged(steps, INTERVAL_US)) == by_hand(rows)
 
 
 @pytest.mark.parametrize("price", [GREATEST, -GREATEST])

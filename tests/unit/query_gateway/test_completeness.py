@@ -86,7 +86,7 @@ def test_every_verdict_is_that_of_the_definition(world, interval, lacking):
         id_runs(frame_of([]))
     ]
     starts = sorted({(at * MINUTE + second * SECOND) // interval * interval for at, second, _ in trades})
-    found = completeness(starts, interval, united(parts), counted_of(klines), lacking)
+    found = completeness(starts, interval, united(pl.concat(parts)), counted_of(klines), lacking)
     assert found == [by_hand(start, interval, trades, klines, lacking) for start in starts]
 
 
@@ -96,10 +96,10 @@ def test_windows_come_to_the_ids_of_all_rows_in_any_order(world, random):
     trades, cuts, _ = world
     shuffled = random.sample(trades, len(trades))
     parts = [id_runs(frame_of(shuffled[first:last])) for first, last in pairwise(cuts)]
-    together = united([united(parts[:2]), *parts[2:]]) if parts else id_runs(frame_of([]))
+    parts = parts or [id_runs(frame_of([]))]
+    together = united(pl.concat([united(pl.concat(parts[:2])), *parts[2:]]))
     found = defaultdict(set)
-    columns = (together.minute_us.tolist(), together.first.tolist(), together.last.tolist())
-    for minute, first, last in zip(*columns, strict=True):
+    for minute, first, last in together.iter_rows():
         assert not found[minute // MINUTE] & {*range(first, last + 1)}
         found[minute // MINUTE] |= {*range(first, last + 1)}
     expected = defaultdict(set)
@@ -108,12 +108,12 @@ def test_windows_come_to_the_ids_of_all_rows_in_any_order(world, random):
     assert found == expected
     # As few runs as there can be: what does not touch.
     runs = sum(number - 1 not in ids for ids in expected.values() for number in ids)
-    assert len(together.minute_us) == runs
+    assert len(together) == runs
 
 
 def test_a_whole_minute_of_trades_is_one_run():
     runs = id_runs(frame_of([(0, number // 100, number) for number in range(6_000)]))
-    assert (runs.minute_us.tolist(), runs.first.tolist(), runs.last.tolist()) == ([0], [0], [5_999])
+    assert runs.rows() == [(0, 0, 5_999)]
 
 
 def verdict(trades, klines, interval=MINUTE, **values):

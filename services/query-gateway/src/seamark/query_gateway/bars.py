@@ -79,11 +79,11 @@ def _wide_notional(frame: pl.DataFrame) -> list[int]:
     return sums
 
 
-def merged(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """One state of several, whose rows were in the total order one behind the other."""
-    if len(states) == 1:
-        return states[0]
-    together = pl.concat(states)
+def merged(states: Sequence[pl.DataFrame], interval_us: int) -> pl.DataFrame:
+    """One state of several, whose rows were in the total order one behind the other, and whose intervals are the
+    same or parts of it."""
+    starts = pl.col("start_us") // interval_us * interval_us
+    together = pl.concat(states).with_columns(starts)
     if together["start_us"].n_unique() == len(together):
         return together
     sums: dict[int, int] = {}

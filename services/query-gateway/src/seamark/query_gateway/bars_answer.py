@@ -15,18 +15,22 @@ from seamark.market.predicate import Clock, Comparison, Predicate, filter_of
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.answer import Answer, whole_answer
 from seamark.query_gateway.bars import BARS_SCHEMA, COLUMNS, finished, merged, partial
-from seamark.query_gateway.completeness import IdRuns, completeness, id_runs, united
+from seamark.query_gateway.completeness import completeness, id_runs, united
 from seamark.query_gateway.finality_index import FinalityIndex
 from seamark.query_gateway.gaps import GapLedger
-from seamark.query_gateway.opening import NamedGaps, Opening
+from seamark.query_gateway.kept_states import MINUTE_US, KeptStates, Reading
+from seamark.query_gateway.opening import NamedGaps, Opened, Opening
 from seamark.query_gateway.ordered_rows import needed_columns
 from seamark.query_gateway.question import INTERVALS_US, BarsQuestion, hash_of
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.seen import routing_of
+from seamark.query_gateway.sources import Window
 
 _KIND = RecordKind.TRADES
 _READ = needed_columns(_KIND, COLUMNS)
+_KEPT_BYTES = 64 * 1024**2
+"""States of past minutes: a few hundred days of symbols."""
 Place: TypeAlias = tuple[str, int]
 """Topic id and partition."""
 
@@ -39,6 +43,7 @@ class BarsAnswers:
         self._opening = opening
         self._gaps = gaps
         self._finality = FinalityIndex(opening)
+        self._kept = KeptStates(_KEPT_BYTES)
 
     async def answer(self, question: BarsQuestion, call: Call) -> Answer:
         """Bars of intervals with trades, ascending; the first and the last may be cut by the question's range."""
@@ -62,15 +67,24 @@ class BarsAnswers:
             (question.symbol,), Clock.EVENT, question.from_us, question.to_us, filters, want.known_at_us
         )
 
+        granule_us = min(interval_us, MINUTE_US)
+        reading = Reading()
+
+        def stretches(opened: Opened) -> Sequence[Window] | None:
+            nonlocal reading
+            name = (question.exchange, question.market, question.symbol, granule_us)
+            reading = self._kept.reading(name, question.from_us, question.to_us, opened)
+            return reading.windows
+
         async def take(frames: AsyncIterator[pl.DataFrame]) -> list[_Part]:
             parts: list[_Part] = []
             async with aclosing(frames):  # type: ignore[type-var]
                 async for frame in frames:
-                    parts.append(await asyncio.to_thread(_part, frame, interval_us))
+                    parts.append(await asyncio.to_thread(_part, frame, granule_us))
                     call.rows += len(frame)
             return parts
 
-        opened, parts = await opening.read(_KIND, predicate, _READ, want, call, take)
+        opened, read = await opening.read(_KIND, predicate, _READ, want, call, take, stretches=stretches)
         # The events' vector is read after the data's: what they say is settled is then below it.
         said = await self._finality.read(question, named, call)
         settled, feed = said.settled, said.opened
@@ -78,6 +92,8 @@ class BarsAnswers:
         if self._gaps is not None:
             gaps = await self._gaps.until(feed, predicate, call)
         header = opening.header((opened, feed), named, Clock.EVENT, call, gaps)
+        await asyncio.to_thread(self._kept.keep, reading, _joined(read) if read else ())
+        parts = [*read, *(_Part(*states) for states in reading.known if states)]
         if not parts:
             return whole_answer(header, BARS_SCHEMA, None)
         places, reached = _places(opened.table, question.symbol)
@@ -85,9 +101,10 @@ class BarsAnswers:
 
         def bars() -> pa.Table:
             """A day of minutes takes tens of milliseconds."""
-            found = merged([part.state for part in parts])
+            whole = _joined(sorted(parts, key=lambda part: int(part.state["start_us"][0])))
+            found = merged([whole.state], interval_us)
             starts = found["start_us"].to_list()
-            offsets = _by_interval([part.last_rows for part in parts])
+            offsets = _by_interval(whole.last_rows, interval_us)
             verdicts = [
                 "provisional"
                 # Cut by the range asked for: not the whole interval.
@@ -98,40 +115,43 @@ class BarsAnswers:
             if said.closed is None:
                 return finished(found, verdicts, [None] * len(starts))
             counted = said.closed.within(question.from_us, question.to_us)
-            ids = united([part.ids for part in parts])
+            ids = united(whole.ids)
             return finished(found, verdicts, completeness(starts, interval_us, ids, counted, lacking))
 
         return whole_answer(header, BARS_SCHEMA, await asyncio.to_thread(bars))
 
 
 class _Part(NamedTuple):
-    """What one window's rows come to."""
+    """What rows of some times come to: minute by minute, or by shorter intervals. By `start_us`, ascending."""
 
     state: pl.DataFrame
     last_rows: pl.DataFrame
-    """The last offsets of each interval."""
-    ids: IdRuns
+    """The last offsets of each interval, by partition."""
+    ids: pl.DataFrame
+    """Of each minute; see `id_runs`."""
 
 
-def _part(frame: pl.DataFrame, interval_us: int) -> _Part:
-    return _Part(partial(frame, interval_us), _last_offsets(frame, interval_us), id_runs(frame))
+def _part(frame: pl.DataFrame, granule_us: int) -> _Part:
+    return _Part(partial(frame, granule_us), _last_offsets(frame, granule_us, "timestamp"), id_runs(frame))
 
 
-def _last_offsets(frame: pl.DataFrame, interval_us: int) -> pl.DataFrame:
-    return frame.group_by(
-        (pl.col("timestamp").to_physical() // interval_us * interval_us).alias("start_us"),
-        "stream_id",
-        "kafka_partition",
-    ).agg(pl.col("kafka_offset").max())
+def _joined(parts: Sequence[_Part]) -> _Part:
+    """Several, that come one behind the other, as one."""
+    return _Part(*(pl.concat(frames) for frames in zip(*parts, strict=True)))
 
 
-def _by_interval(parts: Sequence[pl.DataFrame]) -> dict[int, dict[StreamPartition, int]]:
+def _last_offsets(frame: pl.DataFrame, interval_us: int, time: str) -> pl.DataFrame:
+    start_us = pl.col(time).to_physical() // interval_us * interval_us
+    keys = ("stream_id", "kafka_partition")
+    last = frame.group_by(start_us.alias("start_us"), *keys).agg(pl.col("kafka_offset").max())
+    return last.sort("start_us")
+
+
+def _by_interval(last_rows: pl.DataFrame, interval_us: int) -> dict[int, dict[StreamPartition, int]]:
     """Greatest offset of the rows of each interval, by partition."""
     found: dict[int, dict[StreamPartition, int]] = {}
-    for start, stream_id, partition, offset in pl.concat(parts).iter_rows():
-        of_start = found.setdefault(start, {})
-        where = StreamPartition(stream_id, partition)
-        of_start[where] = max(offset, of_start.get(where, -1))
+    for start, stream_id, partition, offset in _last_offsets(last_rows, interval_us, "start_us").iter_rows():
+        found.setdefault(start, {})[StreamPartition(stream_id, partition)] = offset
     return found
 
 

@@ -27,16 +27,6 @@ Numbers: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class IdRuns:
-    """Distinct ids by minute, ascending: `first` to `last` are all there. Runs of a minute do not touch."""
-
-    minute_us: Numbers
-    """Start of the minute."""
-    first: Numbers
-    last: Numbers
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class CountedMinutes:
     """What closed klines say of minutes, each once, ascending. Without trades, `first` is greater than `last`."""
 
@@ -46,8 +36,12 @@ class CountedMinutes:
     last: Numbers
 
 
-def id_runs(rows: pl.DataFrame) -> IdRuns:
-    """Of trades with timestamp, feed and source_sequence, in any order; fastest in the total order."""
+def id_runs(rows: pl.DataFrame) -> pl.DataFrame:
+    """Distinct ids of trades by minute, as runs: start_us (of the minute), first, last, ascending; all from `first` to
+    `last` are there, and runs of a minute do not touch.
+
+    `rows`: timestamp, feed and source_sequence, in any order; fastest in the total order.
+    """
     counted = rows.select("timestamp", "feed", "source_sequence").filter(pl.col("feed") == COUNTED_FEED)
     minutes = counted["timestamp"].to_physical().to_numpy() // MINUTE_US * MINUTE_US
     ids = counted["source_sequence"].fill_null(_NO_ID).to_numpy()
@@ -58,13 +52,9 @@ def id_runs(rows: pl.DataFrame) -> IdRuns:
     return _joined(minutes, ids, ids)
 
 
-def united(parts: Sequence[IdRuns]) -> IdRuns:
-    """All ids of several. There is at least one part."""
-    if len(parts) == 1:
-        return parts[0]
-    minutes, first, last = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("minute_us", "first", "last")
-    )
+def united(runs: pl.DataFrame) -> pl.DataFrame:
+    """All ids of several such frames, which are one below the other."""
+    minutes, first, last = (runs[name].to_numpy() for name in ("start_us", "first", "last"))
     order = np.lexsort((first, minutes))
     minutes, first, last = minutes[order], first[order], last[order]
     # The greatest last id so far, minute by minute: of places in the order of (minute, last id), those of a later
@@ -76,7 +66,7 @@ def united(parts: Sequence[IdRuns]) -> IdRuns:
 
 
 def completeness(
-    starts: Sequence[int], interval_us: int, ids: IdRuns, counted: CountedMinutes, lacking: bool
+    starts: Sequence[int], interval_us: int, ids: pl.DataFrame, counted: CountedMinutes, lacking: bool
 ) -> list[bool | None]:
     """Of bars from `starts` on (multiples of `interval_us`, which divides a minute or is whole minutes).
 
@@ -97,21 +87,23 @@ def completeness(
     ]
 
 
-def _exactly(ids: IdRuns, counted: CountedMinutes) -> npt.NDArray[np.bool_]:
+def _exactly(ids: pl.DataFrame, counted: CountedMinutes) -> npt.NDArray[np.bool_]:
     """For each minute, whether its ids are those counted."""
-    low = np.searchsorted(ids.minute_us, counted.minute_us, "left")
-    runs = np.searchsorted(ids.minute_us, counted.minute_us, "right") - low
+    minutes, first, last = (ids[name].to_numpy() for name in ("start_us", "first", "last"))
+    low = np.searchsorted(minutes, counted.minute_us, "left")
+    runs = np.searchsorted(minutes, counted.minute_us, "right") - low
     exact: npt.NDArray[np.bool_] = (runs == 0) & (counted.first > counted.last)
     whole = np.flatnonzero(runs == 1)
     at = low[whole]
-    exact[whole] = (ids.first[at] == counted.first[whole]) & (ids.last[at] == counted.last[whole])
+    exact[whole] = (first[at] == counted.first[whole]) & (last[at] == counted.last[whole])
     return exact
 
 
-def _joined(minutes: Numbers, first: Numbers, reach: Numbers) -> IdRuns:
+def _joined(minutes: Numbers, first: Numbers, reach: Numbers) -> pl.DataFrame:
     """Ranges that ascend by minute and first id; `reach`: the greatest id of the minute up to and with each."""
-    if not len(minutes):
-        return IdRuns(minutes, first, reach)
     breaks = np.flatnonzero((minutes[1:] != minutes[:-1]) | (first[1:] - 1 > reach[:-1]))
-    begins, ends = np.append(0, breaks + 1), np.append(breaks, len(minutes) - 1)
-    return IdRuns(minutes[begins], first[begins], reach[ends])
+    begins, ends = (
+        np.append(0, breaks + 1)[: len(minutes)],
+        np.append(breaks, len(minutes) - 1)[: len(minutes)],
+    )
+    return pl.DataFrame({"start_us": minutes[begins], "first": first[begins], "last": reach[ends]})

@@ -140,7 +140,7 @@ class Opening:
         descending: bool = False,
         position: Position | None = None,
         known: Known | None = None,
-        stretches: Callable[[Opened], Sequence[Window]] | None = None,
+        stretches: Callable[[Opened], Sequence[Window] | None] | None = None,
     ) -> tuple[Opened, T]:
         """A table opened, and what `take` makes of its rows (`ordered_frames`, with `columns`).
 

@@ -136,7 +136,7 @@ class HistoryPlan(Protocol):
         """Ascending windows that tile all time, each with about so many rows; at least one."""
         ...
 
-    def made_of(self, edges_us: Sequence[int]) -> Sequence[Hashable]:
+    def made_of(self, edges_us: Sequence[int]) -> Sequence[frozenset[Hashable]]:
         """What the rows from each edge to the next come from: where two plans for one predicate name the same,
         they have the same rows there."""
         ...

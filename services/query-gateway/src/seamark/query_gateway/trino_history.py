@@ -59,7 +59,7 @@ class _Plan:
     def windows(self, target_rows: int) -> Sequence[Window]:
         return self.planned.windows(target_rows)
 
-    def made_of(self, edges_us: Sequence[int]) -> Sequence[Hashable]:
+    def made_of(self, edges_us: Sequence[int]) -> Sequence[frozenset[Hashable]]:
         return self.planned.made_of(edges_us)
 
 

@@ -80,7 +80,7 @@ class Plan:
         edges = sorted({int(cut) for cut in np.interp(levels, rows_before, times)})
         return [Window(*ends) for ends in pairwise([None, *edges, None])]
 
-    def made_of(self, edges_us: Sequence[int]) -> Sequence[Hashable]:
+    def made_of(self, edges_us: Sequence[int]) -> Sequence[frozenset[Hashable]]:
         """Pieces that may lie from each edge to the next; edges ascend. A file never changes, nor do its row groups."""
         names = np.empty(len(self.pieces), object)
         names[:] = [*self.pieces.select("path", *(["group"] if self.refined else [])).iter_rows()]
