@@ -25,10 +25,10 @@ class Chart:
         self.keeping = BarsAnswers(self.tables.opening)
         self.number = 0
 
-    def trade(self, time_us, price=1, symbol="AAA"):
+    def trade(self, time_us, price=1, symbol="AAA", feed="trade"):
         self.number += 1
         values = {"symbol": symbol, "timestamp": time_us, "price": price, "quantity": price}
-        self.tables.append(TRADES, symbol, source_sequence=self.number, feed="trade", **values)
+        self.tables.append(TRADES, symbol, source_sequence=self.number, feed=feed, **values)
 
     def commit(self):
         self.tables.commit(TRADES)
@@ -152,6 +152,15 @@ def test_a_late_row_is_in_its_minute_before_its_commit_and_behind(chart):
     assert 0 < chart.read_of_history() <= HOUR_US + 2 * MINUTE_US
     assert chart.bars(0, 5 * HOUR_US) == waiting
     assert chart.read_of_history() <= 2 * MINUTE_US
+
+
+def test_trades_that_no_kline_counts_are_kept_too(chart):
+    for minute in range(3 * 60):
+        chart.trade(NOW_US + minute * MINUTE_US, minute + 1, feed="aggTrade")
+    chart.commit()
+    before = chart.bars(0, 5 * HOUR_US)
+    assert len(before) == 3 * 60
+    assert chart.bars(0, 5 * HOUR_US) == before
 
 
 def test_another_symbols_states_are_its_own(chart):

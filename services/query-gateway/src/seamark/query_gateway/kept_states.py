@@ -98,13 +98,10 @@ class KeptStates:
             ends = [np.searchsorted(at, (stretch.first_us, stretch.next_us)).tolist() for at in starts]
             # Not views: they would hold what the whole question read.
             mine = tuple(
-                frame[list(range(first, behind))]
-                for frame, (first, behind) in zip(states, ends, strict=True)
-                if first < behind
+                frame[list(range(first, behind))] for frame, (first, behind) in zip(states, ends, strict=True)
             )
-            self._known.put(
-                stretch.key, mine, _KEY_BYTES + sum(int(frame.estimated_size()) for frame in mine)
-            )
+            size = sum(int(frame.estimated_size()) for frame in mine)
+            self._known.put(stretch.key, mine if any(map(len, mine)) else (), _KEY_BYTES + size)
 
 
 def _edges(from_us: int, to_us: int, newest_us: int, dense: bool) -> list[int]:
