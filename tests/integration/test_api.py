@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import polars as pl
 import pytest
 import requests
 from confluent_kafka import Producer
 
 from corpus.corpora import good_record
 from integration.gateway import GatewayProcess
-from integration.market import Feed, Market, Spares, open_market
+from integration.market import Feed, Market, Spares, open_market, wait_until
 from integration.tail import TailProcess
+from seamark.ingestor.events import interval_closed, symbol_key
 from seamark.local.engines import CatalogServer, KafkaNode
 from seamark.local.engines.ports import LOOPBACK
 from seamark.market.schema import RecordKind
@@ -22,10 +24,15 @@ from seamark.query_gateway.auth import Role, new_key
 from seamark.query_gateway.cursor import Cursor, CursorCodec, TableCursor
 from seamark.rpc.v1 import market_data_pb2 as messages
 from seamark.rpc.v1 import market_data_pb2_grpc, predicate_pb2
-from seamark.stream.topics import market_topic
+from seamark.stream.encode import Encoder
+from seamark.stream.topics import FEED_EVENTS, market_topic
+from seamark.stream.wire import FIXED_SCHEMA_IDS
 
 KEY, KEY_LINE = new_key("reader", [Role.READER])
 FORGED = CursorCodec(b"f" * 32).encode(Cursor("0" * 16, {"trades": TableCursor(1, {}, 0)}))
+MINUTE_US = 60_000_000
+RARE = "RARE1USDT"
+"""A symbol that no other test's klines are of: all markets share the topic of feed events."""
 SQL = "BTCUSDT' OR 1=1--"
 
 
@@ -58,7 +65,7 @@ def gateway(
 
 
 def _fill(market: Market) -> None:
-    """Rows on both sides, and one instrument."""
+    """Rows on both sides, and two instruments."""
     feed = Feed(market)
     feed.send(300)
     writer = market.start_reading()
@@ -67,7 +74,17 @@ def _fill(market: Market) -> None:
     feed.send(300)
     kind = RecordKind.REFERENCE_DATA
     producer = Producer({"bootstrap.servers": market.kafka.bootstrap})
-    producer.produce(market_topic("crypto", kind, market.exchange), good_record(kind.value), partition=0)
+    rare: dict[str, object] = {
+        "event_id": "rare",
+        "exchange": "binance",
+        "market": "spot",
+        "symbol": RARE,
+        "status": "TRADING",
+    }
+    rare |= {"timestamp": 10**15, "ingestion_timestamp": 10**15, "currency": "USDT"}
+    encoded = Encoder(kind, FIXED_SCHEMA_IDS[kind]).encode(rare)
+    for record in (good_record(kind.value), encoded):
+        producer.produce(market_topic("crypto", kind, market.exchange), record, partition=0)
     assert producer.flush(20) == 0
 
 
@@ -133,6 +150,36 @@ def test_all_of_time_is_an_answer_like_any_other(gateway: GatewayProcess) -> Non
     assert (reply.status, reply.exact, len(reply.table)) == (200, True, 600)
     bars = gateway.get("/v1/bars", symbol="BTCUSDT", interval="1s", start="0", end=str(10**15))
     assert (bars.status_code, bars.json()["code"]) == (400, "INVALID"), bars.text
+
+
+def test_bars_are_complete_once_the_log_has_the_klines_of_their_minutes(gateway: GatewayProcess) -> None:
+    minute_us = pl.col("timestamp").to_physical() // MINUTE_US * MINUTE_US
+    ids = pl.col("source_sequence")
+    minutes = (
+        gateway.ask(symbols=RARE)
+        .frame()
+        .group_by(start_us=minute_us)
+        .agg(first=ids.min(), last=ids.max())
+        .sort("start_us")
+    )
+    first_us, last_us = minutes["start_us"][0], minutes["start_us"][-1]
+
+    def complete() -> list[bool | None]:
+        asked = {"symbol": RARE, "start": first_us, "end": last_us + MINUTE_US}
+        answer = gateway.get("/v1/bars", interval="1m", **asked)
+        assert answer.status_code == 200, answer.text
+        return [bar["complete"] for bar in answer.json()["rows"]]
+
+    assert complete() == [None] * len(minutes)
+    encoder = Encoder(RecordKind.FEED_EVENTS, FIXED_SCHEMA_IDS[RecordKind.FEED_EVENTS])
+    producer = Producer({"bootstrap.servers": gateway.settings["kafka_bootstrap"]})
+    for start_us, first, last in minutes.iter_rows():
+        event = interval_closed(
+            "binance", "spot", "trade", RARE, start_us, start_us + MINUTE_US, (first, last), last_us
+        )
+        producer.produce(FEED_EVENTS, encoder.encode(event), key=symbol_key("binance", RARE))
+    assert producer.flush(20) == 0
+    wait_until(lambda: complete() == [True] * len(minutes), lambda: f"klines are seen: {complete()}")
 
 
 def test_a_body_that_is_too_large_is_not_read(gateway: GatewayProcess) -> None:

@@ -185,7 +185,9 @@ def test_a_minute_whose_rows_may_be_missing_is_not_called_incomplete(market):
 
 
 def test_nothing_is_known_where_events_are_missing(market):
+    """The kline is there, but another one of its minute may be before it."""
     minute_of_trades(market)
+    market.close_minute("AAA", START - MINUTE, None)
     market.close_minute("AAA", START, (7, 8))
     market.tables.tail_lo[EVENTS], market.tables.log_down = 1, True
     assert market.complete(interval="1m", **RANGE) == {START: None}
@@ -201,8 +203,9 @@ def test_what_other_symbols_markets_and_feeds_say_does_not_count(market):
     assert market.complete(interval="1m", **RANGE) == {START: None}
 
 
-def test_closed_minutes_are_no_words_of_a_leg(market):
-    """An event of a symbol is in no shard: it neither settles anything nor lets a leg be live."""
+def test_closed_minutes_are_no_words_of_a_leg():
+    """An event of a symbol is in no shard: it neither settles anything nor is a shard beside the only one."""
+    market = Market()
     market.trade("AAA", NOW_US, number=1)
     market.tables.now_us += 4 * SECOND
     market.say("PROGRESS", venue_us=NOW_US + 4 * SECOND)
@@ -210,6 +213,7 @@ def test_closed_minutes_are_no_words_of_a_leg(market):
     market.tables.now_us += 30 * SECOND
     market.close_minute("AAA", NOW_US // MINUTE * MINUTE, (1, 1))
     assert [bar[3] for bar in market.bars()[1]] == states == ["final"]
+    market.close()
 
 
 def test_a_market_with_more_closed_minutes_than_are_kept_is_read_anew(market, monkeypatch):
