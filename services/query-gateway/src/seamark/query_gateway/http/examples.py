@@ -1,4 +1,4 @@
-"""Examples of the documentation."""
+"""Examples of the documentation, and what columns mean whose names do not say it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ EXAMPLE_ROWS: Mapping[str, Mapping[str, object]] = {
     "as_of": {"symbol": "BTCUSDT", "price": "61837.63", "quantity": "0.001", "bid_price": "61837.62", "ask_price": "61837.63"},
     "symbols": {"exchange": "binance", "market": "spot", "symbol": "BTCUSDT", "status": "TRADING"},
 }  # fmt: skip
+MEANINGS: Mapping[str, Mapping[str, str]] = {
+    "bars": {
+        "state": "provisional; final: all that the legs received of it is here; revised: rows came behind that.",
+        "complete": "Whether its trades are those that the venue's own closed klines of all its minutes count; null: "
+        "a kline is not known, or the range or a missing range cuts a minute.",
+    }
+}
 EXAMPLE_HEADER: dict[str, Any] = {
     "exact": True,
     "reason": None,

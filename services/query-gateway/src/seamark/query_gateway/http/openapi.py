@@ -12,7 +12,7 @@ from seamark.query_gateway.as_of import AS_OF_SCHEMA
 from seamark.query_gateway.bars import BARS_SCHEMA
 from seamark.query_gateway.http.aggregate import COLUMNS, aggregate_schema
 from seamark.query_gateway.http.errors import ErrorBody
-from seamark.query_gateway.http.examples import EXAMPLE_ERROR, EXAMPLE_HEADER, EXAMPLE_ROWS
+from seamark.query_gateway.http.examples import EXAMPLE_ERROR, EXAMPLE_HEADER, EXAMPLE_ROWS, MEANINGS
 from seamark.query_gateway.http.formats import MEDIA_TYPES
 
 Schema = dict[str, Any]
@@ -155,13 +155,6 @@ _ROWS: Mapping[str, pa.Schema] = {
     "as_of": AS_OF_SCHEMA,
     "symbols": _SYMBOL_SCHEMA,
 }
-_MEANINGS: Mapping[str, Mapping[str, str]] = {
-    "bars": {
-        "state": "provisional; final: all that the legs received of it is here; revised: rows came behind that.",
-        "complete": "Whether its trades are those that the venue's own closed klines of all its minutes count; null: "
-        "a kline is not known, or the range or a missing range cuts a minute.",
-    }
-}
 SNAPSHOTS = (
     "Snapshots",
     _object(
@@ -287,7 +280,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         components[_name(rows)] = _object(
             {
                 "header": _ref("AnswerHeader"),
-                "rows": _array(_row(schema, _MEANINGS.get(rows, {}))),
+                "rows": _array(_row(schema, MEANINGS.get(rows, {}))),
                 "next_cursor": _nullable(_TEXT),
             }
         )
