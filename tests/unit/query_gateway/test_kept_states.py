@@ -1,4 +1,4 @@
-"""States of past minutes are those of the rows, whatever was kept of them before; and what is kept is not read again."""
+"""States of past minutes are those of the rows, whatever was kept before; and what is kept is not read again."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class Access:
         caller: str = "",
         question: str = "",
     ) -> None:
-        """Refused before its visit: no key, a role that is lacking, a question that makes no sense. Audited all the same."""
+        """Refused before its visit (no key, a role that is lacking, a question that makes no sense): audited, too."""
         known = {"caller": caller} if caller else {}
         line = {"edge": edge, "endpoint": endpoint, "question": question, "correlation_id": correlation_id}
         self.audit.write({**known, **line, "status": status, "error": reason})

@@ -84,8 +84,8 @@ class GapLedger:
     """Gaps that are not closed, by the newest event or by an earlier vector.
 
     Keeps every event about gaps, so that an earlier vector costs no reading from the beginning; they are
-    as rare as gaps; with more than `_MOST_EVENTS` none are kept. Events of a reading that lacks a range count for nothing: what stands in the range
-    would never be folded.
+    as rare as gaps; with more than `_MOST_EVENTS` none are kept. Events of a reading that lacks a range count
+    for nothing: what stands in the range would never be folded.
     """
 
     def __init__(self, opening: Opening) -> None:
