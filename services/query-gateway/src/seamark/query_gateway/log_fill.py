@@ -94,6 +94,8 @@ class LogFill:
             return await self._read(pin, hole.where, end)
 
         filled = await self._fill(pin, found, rows, deadline_seconds)
+        if not filled.frames:
+            return filled
         expression = predicate.expression()
         frames = [frame if expression is None else frame.filter(expression) for frame in filled.frames]
         filled.frames = [frame.select(columns) for frame in frames if len(frame)]
