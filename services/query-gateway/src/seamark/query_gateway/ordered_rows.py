@@ -27,7 +27,7 @@ PAGE_WINDOW_ROWS = 50_000
 """Rows of a window where a page is wanted: the first is often enough."""
 _FASTER = 4
 """As many times wider at most is the next window where few rows matched: Trino has a price by the window."""
-_WIDEST = 16
+_WIDEST = 8
 """Windows of the plan that are read as one at most: all their rows may match, and are held."""
 
 
