@@ -7,7 +7,6 @@ import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
 
 import polars as pl
 import pyarrow as pa
@@ -160,8 +159,8 @@ def _column(field: pa.Field, values: Sequence[object]) -> pl.Series:
     if pa.types.is_date(arrow):
         return pl.Series(field.name, values, pl.Int32).cast(pl.Date)
     if pa.types.is_decimal(arrow):
-        decimals = [None if value is None else Decimal(str(value)) for value in values]
-        return pl.Series(field.name, decimals, pl.Decimal(arrow.precision, arrow.scale))
+        # Text of a decimal column has its scale: nothing is rounded here.
+        return pl.Series(field.name, values, pl.String).cast(pl.Decimal(arrow.precision, arrow.scale))
     if pa.types.is_nested(arrow):
         parsed = [None if value is None else _parsed(json.loads(str(value)), arrow) for value in values]
         return pl.Series(pa.array(parsed, arrow)).alias(field.name)
