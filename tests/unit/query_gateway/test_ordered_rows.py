@@ -43,6 +43,19 @@ def world():
     made.loop.close()
 
 
+@pytest.fixture
+def read(world, monkeypatch):
+    """Windows of history, as they are read."""
+    windows = []
+    real = world.history_source.read
+    monkeypatch.setattr(
+        world.history_source,
+        "read",
+        lambda plan, window, *rest: windows.append(window) or real(plan, window, *rest),
+    )
+    return windows
+
+
 def frames_of(world, opened, plan, **how):
     return ordered_frames(opened, world.history_source, plan, COLUMNS, world.call(), **how)
 
@@ -94,14 +107,7 @@ def test_history_that_is_proven_empty_leaves_the_tail(world):
     assert {place[2] for place in places(rows)} == {offset for offset in range(10, 20) if offset % 3 != 2}
 
 
-def test_windows_behind_the_one_that_has_enough_are_not_read(world, monkeypatch):
-    read = []
-    real = world.history_source.read
-    monkeypatch.setattr(
-        world.history_source,
-        "read",
-        lambda plan, window, *rest: read.append(window) or real(plan, window, *rest),
-    )
+def test_windows_behind_the_one_that_has_enough_are_not_read(world, read):
     opened, plan = open_with(world, tuple(range(1_000, 1_011)))
     frames = world.run(_all(frames_of(world, opened, plan, limit=1)))
     assert sum(map(len, frames)) > 1  # so that there is known to be a next page
@@ -148,21 +154,14 @@ def _at(times):
     return rows_of(KIND, [{"timestamp": at} for at in times])
 
 
-def test_windows_grow_while_little_matches_and_never_beyond_what_may_be_held(world, monkeypatch):
-    read = []
-    real = world.history_source.read
-    monkeypatch.setattr(
-        world.history_source,
-        "read",
-        lambda plan, window, *rest: read.append(window) or real(plan, window, *rest),
-    )
+def test_windows_grow_while_little_matches_and_never_beyond_what_may_be_held(world, read, monkeypatch):
     opened, plan = open_with(world, tuple(range(2_000, 2_060)))
     world.run(_all(frames_of(world, opened, plan)))
-    assert [_plain(one) for one in read] == [1, 4, *[8] * 7]
+    assert [_count_of(one) for one in read] == [1, 4, *[8] * 7]
     monkeypatch.setattr(order_module, "WINDOW_ROWS", 10)
     read.clear()
     world.run(_all(frames_of(world, opened, plan)))
-    assert [_plain(one) for one in read] == [1, 1, 4, *[8] * 6, 7]
+    assert [_count_of(one) for one in read] == [1, 1, 4, *[8] * 6, 7]
 
 
 @settings(deadline=None)
@@ -178,7 +177,7 @@ def test_of_stretches_all_rows_come_in_order_and_no_others(world, edges, data):
     assert (places(rows) if rows is not None else []) == places(whole.filter(inside))
 
 
-def _plain(window):
+def _count_of(window):
     """How many windows of the plan it is, where those are a microsecond wide."""
     first, last = window.from_us or 1_999, window.to_us or 2_060
     return last - first
