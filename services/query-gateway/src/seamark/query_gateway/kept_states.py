@@ -32,8 +32,8 @@ _QUIET_US = 10 * MINUTE_US
 """So long before it five minutes are."""
 _LONGEST_US = 31 * 24 * _HOUR_US
 """Of longer questions nothing is kept: it would push out what charts ask for."""
-_KEY_BYTES = 512
-"""What an entry takes beside its frames; about."""
+_ENTRY_BYTES, _PIECE_BYTES = 512, 400
+"""What an entry takes beside its frames, and each piece of history that it is known by; about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class _Stretch:
     first_us: int
     next_us: int
     key: Hashable
+    pieces: int
+    """Of history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class KeptStates:
         touched = _touched(edges, table.tail)
         windows, known, kept = [Window(None, edges[0])], list[States](), list[_Stretch]()
         for number, (ends, made_of) in enumerate(zip(pairwise(edges), plan.made_of(edges), strict=True)):
-            stretch = _Stretch(*ends, (name, *ends, made_of))
+            stretch = _Stretch(*ends, (name, *ends, made_of), len(made_of))
             if number in touched:
                 windows.append(Window(*ends))
             elif (states := self._known.get(stretch.key)) is not None:
@@ -100,8 +102,9 @@ class KeptStates:
             mine = tuple(
                 frame[list(range(first, behind))] for frame, (first, behind) in zip(states, ends, strict=True)
             )
-            size = sum(int(frame.estimated_size()) for frame in mine)
-            self._known.put(stretch.key, mine if any(map(len, mine)) else (), _KEY_BYTES + size)
+            size = _ENTRY_BYTES + _PIECE_BYTES * stretch.pieces
+            size += sum(int(frame.estimated_size()) for frame in mine)
+            self._known.put(stretch.key, mine if any(map(len, mine)) else (), size)
 
 
 def _edges(from_us: int, to_us: int, newest_us: int, dense: bool) -> list[int]:
