@@ -145,7 +145,7 @@ class Opening:
         """A table opened, and what `take` makes of its rows (`ordered_frames`, with `columns`).
 
         `known`: rows that are of no use; a history that has no others is not read. `stretches`: which times are
-        read of what was opened, as `ordered_frames` has it.
+        read of what was opened, as `ordered_frames` has it; in a thread, for plans may be large.
 
         A snapshot whose files are gone has expired: then once more from the newest one, with the same E;
         `take` is called anew.
@@ -163,6 +163,7 @@ class Opening:
                 opened = await self.open(kind, predicate, columns, want, call, engine, known, nearest)
                 if nearest is not None and tail_suffices(opened.table, opened.plan, nearest):
                     opened = replace(opened, plan=None, estimate=_NOTHING)
+                times = await asyncio.to_thread(stretches, opened) if stretches is not None else None
                 frames = ordered_frames(
                     opened.table,
                     self.history(opened),
@@ -172,7 +173,7 @@ class Opening:
                     limit,
                     descending,
                     position,
-                    stretches(opened) if stretches is not None else None,
+                    times,
                 )
                 return opened, await take(frames)
             except SnapshotGone:
