@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ LEG_SYMBOLS = (SYMBOLS[0::2], SYMBOLS[1::2])
 """By popularity in turn: the first leg has a little more."""
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 30.0
+_DRAIN_SECONDS = 300.0
 _HOUR_US = 60 * MINUTE_US
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -220,6 +221,15 @@ def write_history(real: Engines, hours: int, rows_an_hour: int, minutes: int, ro
             table.commit(view, Change({}, summary, files))
             at_us += span_us
     return end_us
+
+
+def wait_for(done: Callable[[], bool], complaint: str) -> None:
+    """Raises RuntimeError: it is not done in time."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{complaint} within {_DRAIN_SECONDS:g} s")
+        time.sleep(0.5)
 
 
 def _page(url: str) -> str | None:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from bench import load_questions
 from bench.asking import Ask, Told, ask
 from bench.lake_rows import SYMBOLS
-from bench.load import FLUSH_SECONDS, Load, Samples, load, write_history
+from bench.load import FLUSH_SECONDS, Load, Samples, load, wait_for, write_history
 from bench.replay import replay
 from bench.tail import quantile
 from bench.trades import START_US as FILLED_FROM_US
@@ -28,11 +27,10 @@ from bench.writer_throughput import fill
 
 CLIENTS = 20
 _A_SECOND = {"tail": 15.0, "hybrid": 5.0, "history": 10.0, "bars": 3.0, "mix": 10.0}
-"""What is asked, by one client or by twenty together. Of two cores the load leaves half of one for it:
-what is asked faster than it can be answered has a latency that says how long the overload lasted (`failed`, `cores_used`)."""
+"""What is asked, by one client or by twenty together. Of two cores the load leaves half of one for it: what is asked
+faster than it can be answered has a latency that says how long the overload lasted (`failed`, `cores_used`)."""
 HISTORY = (23, 200_000, 30, 300_000)
 """Hours and rows of each, then minutes and rows of each."""
-_DRAIN_SECONDS = 300.0
 _FILLED_YEAR = {"start": str(FILLED_FROM_US - 10**12), "end": str(FILLED_FROM_US + 10**13)}
 
 
@@ -45,24 +43,18 @@ def run(requests: int = 1_000, trades: int = 3_000_000) -> dict[str, object]:
         history_end_us = write_history(running.real, *HISTORY)
         fill(running.real.kafka.bootstrap, trades)
         running.start("tail", "gateway")
-        _await(lambda: running.watermark("trades")[1] >= trades, "the tail did not hold the filled topic")
+        wait_for(lambda: running.watermark("trades")[1] >= trades, "the tail did not hold the filled topic")
         figures: dict[str, object] = {
             "history_rows": HISTORY[0] * HISTORY[1] + HISTORY[2] * HISTORY[3],
             **_replays(running, trades, history_end_us),
         }
         running.start("writer")
-        _await(lambda: running.watermark("trades")[0] >= trades, "the writer did not commit the filled topic")
+        wait_for(
+            lambda: running.watermark("trades")[0] >= trades, "the writer did not commit the filled topic"
+        )
         running.start("venue", "leg0", "leg1")
         time.sleep(FLUSH_SECONDS + 15)  # until both tables have a first commit of it
         return figures | _measured(running, requests)
-
-
-def _await(done: Callable[[], bool], complaint: str) -> None:
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{complaint} within {_DRAIN_SECONDS:g} s")
-        time.sleep(0.5)
 
 
 def _replays(running: Load, trades: int, history_end_us: int) -> dict[str, object]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from bench import load_questions
 from bench.asking import WARM_UP, Ask, ask
-from bench.load import FLUSH_SECONDS, Load, load, write_history
+from bench.load import FLUSH_SECONDS, Load, load, wait_for, write_history
 from bench.load_profile import HISTORY
 from bench.trades import START_US
 from bench.writer_throughput import fill
@@ -40,7 +40,7 @@ def run() -> dict[str, object]:
         write_history(running.real, *HISTORY)
         fill(running.real.kafka.bootstrap, _FILLED)
         running.start("tail", "gateway")
-        _await_tail(running)
+        wait_for(lambda: running.watermark("trades")[1] >= _FILLED, "the tail did not hold the filled topic")
         alone = _costs(running, "alone", _filled_rows)
         running.start("writer", "venue", "leg0", "leg1")
         time.sleep(FLUSH_SECONDS + 15)
@@ -53,14 +53,6 @@ def _filled_rows(count: int, form: str) -> list[Ask]:
     times = {"start": str(START_US), "end": str(START_US + 10**12)}
     page = {name: of_the_tail[name] for name in ("symbols", "fields", "format")}
     return [Ask("/v1/trades", page | times | {"order": "desc", "limit": of_the_tail["last"]})] * count
-
-
-def _await_tail(running: Load) -> None:
-    deadline = time.monotonic() + 60.0
-    while running.watermark("trades")[1] < _FILLED:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the tail did not hold the filled topic within 60 s")
-        time.sleep(0.5)
 
 
 def _costs(running: Load, when: str, tail_rows: Callable[[int, str], list[Ask]]) -> dict[str, object]:

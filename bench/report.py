@@ -30,8 +30,8 @@ _TITLES = {
     ),
     "question_cost": (
         "What a question costs",
-        "CPU of gateway and tail for one question, by itself (`alone`: no feed, a tail of 400,000 trades) and under load profile L; "
-        "`cores_unasked`: what each process uses before it is asked.",
+        "CPU of gateway and tail for one question, by itself (`alone`: no feed, a tail of 400,000 trades) and under "
+        "load profile L; `cores_unasked`: what each process uses before it is asked.",
     ),
     "load_profile": (
         "The read side under load",

@@ -1,8 +1,8 @@
 """A venue that costs little: trades and book tickers at a steady rate, as load profile L has them.
 
 Speaks as much of the venue's protocol as a leg needs; of klines it takes subscriptions and sends none. Keeps
-no journal and makes no faults: that is the simulator's part, which takes several times the CPU for a frame. Symbols are drawn by the
-popularity of `lake_rows`; the market opens when `--connections` clients are there.
+no journal and makes no faults: that is the simulator's part, which takes several times the CPU for a frame.
+Symbols are drawn by the popularity of `lake_rows`; the market opens when `--connections` clients are there.
 
     python -m bench.venue --port N [--trades N] [--quotes N] [--connections N]
 """
