@@ -180,7 +180,7 @@ def events_of(*given):
 
 
 def said(minutes, symbol="AAA", from_minute=0, to_minute=100):
-    found = minutes.now()[symbol].within(from_minute * MINUTE, to_minute * MINUTE)
+    found = minutes.now([symbol])[symbol].within(from_minute * MINUTE, to_minute * MINUTE)
     return {
         minute // MINUTE: (first, last)
         for minute, first, last in zip(
@@ -209,7 +209,7 @@ def test_what_two_legs_tell_at_once_is_kept_once():
 def test_what_was_known_does_not_change_with_what_is_told_later():
     minutes = ClosedMinutes()
     minutes.add(events_of(("AAA", 1, {})))
-    before = minutes.now()["AAA"]
+    before = minutes.now(["AAA"])["AAA"]
     minutes.add(events_of(("AAA", 0, {}), ("AAA", 2, {})))
     assert before.within(0, 100 * MINUTE).minute_us.tolist() == [MINUTE]
     assert list(said(minutes)) == [0, 1, 2]
@@ -218,7 +218,7 @@ def test_what_was_known_does_not_change_with_what_is_told_later():
 def test_only_minutes_that_lie_in_the_range_as_a_whole_are_given():
     minutes = ClosedMinutes()
     minutes.add(events_of(*(("AAA", minute, {}) for minute in range(5))))
-    known = minutes.now()["AAA"]
+    known = minutes.now(["AAA"])["AAA"]
     assert known.within(MINUTE, 3 * MINUTE).minute_us.tolist() == [MINUTE, 2 * MINUTE]
     assert known.within(MINUTE + 1, 3 * MINUTE - 1).minute_us.tolist() == []
 

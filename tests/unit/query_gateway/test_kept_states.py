@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.bars_answer import BarsAnswers
-from seamark.query_gateway.kept_states import MINUTE_US
-from seamark.query_gateway.question import BarsQuestion
+from seamark.query_gateway.question import MINUTE_US, BarsQuestion
 from unit.query_gateway.tables import NOW_US, Tables
 
 TRADES = RecordKind.TRADES

@@ -18,10 +18,10 @@ from seamark.query_gateway.bars import BARS_SCHEMA, COLUMNS, finished, merged, p
 from seamark.query_gateway.completeness import completeness, id_runs, united
 from seamark.query_gateway.finality_index import FinalityIndex
 from seamark.query_gateway.gaps import GapLedger
-from seamark.query_gateway.kept_states import MINUTE_US, KeptStates, Reading
+from seamark.query_gateway.kept_states import KeptStates, Reading
 from seamark.query_gateway.opening import NamedGaps, Opened, Opening
 from seamark.query_gateway.ordered_rows import needed_columns
-from seamark.query_gateway.question import INTERVALS_US, BarsQuestion, hash_of
+from seamark.query_gateway.question import INTERVALS_US, MINUTE_US, BarsQuestion, hash_of
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.seen import routing_of
@@ -30,7 +30,7 @@ from seamark.query_gateway.sources import Window
 _KIND = RecordKind.TRADES
 _READ = needed_columns(_KIND, COLUMNS)
 _KEPT_BYTES = 64 * 1024**2
-"""States of past minutes: a few hundred days of symbols."""
+"""States of past minutes, of all symbols together."""
 Place: TypeAlias = tuple[str, int]
 """Topic id and partition."""
 
@@ -92,17 +92,18 @@ class BarsAnswers:
         if self._gaps is not None:
             gaps = await self._gaps.until(feed, predicate, call)
         header = opening.header((opened, feed), named, Clock.EVENT, call, gaps)
-        await asyncio.to_thread(self._kept.keep, reading, _joined(read) if read else ())
-        parts = [*read, *(_Part(*states) for states in reading.known if states)]
-        if not parts:
-            return whole_answer(header, BARS_SCHEMA, None)
         places, reached = _places(opened.table, question.symbol)
         lacking = any(gone.where in places for gone in opened.table.header.missing)
 
-        def bars() -> pa.Table:
+        def bars() -> pa.Table | None:
             """A day of minutes takes tens of milliseconds."""
-            whole = _joined(sorted(parts, key=lambda part: int(part.state["start_us"][0])))
-            found = merged([whole.state], interval_us)
+            self._kept.keep(reading, _joined(read) if read else ())
+            parts = [*read, *(_Part(*states) for states in reading.known if states)]
+            if not parts:
+                return None
+            whole = _joined(parts)
+            # What is read and what is known have no minute in common; what is read is in order.
+            found = merged([whole.state.sort("start_us", maintain_order=True)], interval_us)
             starts = found["start_us"].to_list()
             offsets = _by_interval(whole.last_rows, interval_us)
             verdicts = [
@@ -136,7 +137,7 @@ def _part(frame: pl.DataFrame, granule_us: int) -> _Part:
 
 
 def _joined(parts: Sequence[_Part]) -> _Part:
-    """Several, that come one behind the other, as one."""
+    """Several, one below the other."""
     return _Part(*(pl.concat(frames) for frames in zip(*parts, strict=True)))
 
 

@@ -7,13 +7,14 @@ once, as each leg does, the first in the log counts.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from seamark.query_gateway.completeness import COUNTED_FEED, MINUTE_US, CountedMinutes, Numbers
+from seamark.query_gateway.completeness import COUNTED_FEED, CountedMinutes, Numbers
+from seamark.query_gateway.question import MINUTE_US
 
 _START = r'"start_us"\s*:\s*(\d+)'
 """In the JSON of `detail`. Text that is none must not stop an answer, so nothing parses it."""
@@ -66,9 +67,10 @@ class ClosedMinutes:
                 told.last.append(last)
                 told.start_us.append(start)
 
-    def now(self) -> Mapping[str, SymbolMinutes]:
-        """What is known by the events so far, by symbol. It does not change with those that are added later."""
-        return {symbol: SymbolMinutes(told, len(told.start_us)) for symbol, told in self._of.items()}
+    def now(self, symbols: Iterable[str]) -> Mapping[str, SymbolMinutes]:
+        """What is known of these by the events so far. It does not change with those that are added later."""
+        known = ((symbol, self._of[symbol]) for symbol in symbols if symbol in self._of)
+        return {symbol: SymbolMinutes(told, len(told.start_us)) for symbol, told in known}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

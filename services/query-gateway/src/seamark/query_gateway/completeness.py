@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-MINUTE_US = 60_000_000
+from seamark.query_gateway.question import MINUTE_US
+
 COUNTED_FEED = "trade"
 """The feed that klines count."""
 _NO_ID = -1

@@ -111,10 +111,10 @@ class _Feed:
         if row["kind"] == "SESSION_OPENED" and row["detail"]:
             self.shard_of.update(dict.fromkeys(json.loads(row["detail"])["symbols"], row["shard"]))
 
-    def told(self, opened: Opened) -> _Told:
-        """What stands now; it stays, whatever is folded later."""
+    def told(self, opened: Opened, asked: Sequence[_Asked]) -> _Told:
+        """What stands now, for those who asked; it stays, whatever is folded later."""
         shards = {shard: frontier.now() for shard, frontier in self.shards.items()}
-        return _Told(shards, dict(self.shard_of), self.closed.now(), opened)
+        return _Told(shards, dict(self.shard_of), self.closed.now(one.symbol for one in asked), opened)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,7 +245,7 @@ class FinalityIndex:
             _, rows = await self._events(name, ("SESSION_OPENED",), old, want, call)
             for row in rows.iter_rows(named=True) if rows is not None else ():
                 feed.place(row)
-        return feed.told(opened)
+        return feed.told(opened, asked)
 
     async def _events(
         self,

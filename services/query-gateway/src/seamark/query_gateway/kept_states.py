@@ -17,13 +17,13 @@ import polars as pl
 from seamark.query_gateway.lru import Lru
 from seamark.query_gateway.opening import Opened
 from seamark.query_gateway.ordered_rows import WINDOW_ROWS
+from seamark.query_gateway.question import MINUTE_US
 from seamark.query_gateway.sources import Window
 
 States: TypeAlias = tuple[pl.DataFrame, ...]
 """Frames with `start_us`: when each state's interval begins. No interval goes beyond the minute it begins in. Empty
 where there are no rows."""
 
-MINUTE_US = 60_000_000
 _FIVE_US = 5 * MINUTE_US
 _HOUR_US = 60 * MINUTE_US
 _SETTLED_US = 2 * _HOUR_US
@@ -38,13 +38,12 @@ _ENTRY_BYTES, _PIECE_BYTES = 512, 400
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Minutes whose states may be kept."""
+    """Minutes whose states may be kept, by all that they follow from."""
 
+    name: Hashable
     first_us: int
     next_us: int
-    key: Hashable
-    pieces: int
-    """Of history."""
+    made_of: frozenset[Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class KeptStates:
     """States by minute, of all that was asked for lately. Any thread may ask."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._known: Lru[Hashable, States] = Lru(limit_bytes)
+        self._known: Lru[_Stretch, States] = Lru(limit_bytes)
 
     def reading(self, name: Hashable, from_us: int, to_us: int, opened: Opened) -> Reading:
         """What to read for [from_us, to_us) of a table. `name`: whose states they are; of equal ones, of
@@ -83,10 +82,10 @@ class KeptStates:
         touched = _touched(edges, table.tail)
         windows, known, kept = [Window(None, edges[0])], list[States](), list[_Stretch]()
         for number, (ends, made_of) in enumerate(zip(pairwise(edges), plan.made_of(edges), strict=True)):
-            stretch = _Stretch(*ends, (name, *ends, made_of), len(made_of))
+            stretch = _Stretch(name, *ends, made_of)
             if number in touched:
                 windows.append(Window(*ends))
-            elif (states := self._known.get(stretch.key)) is not None:
+            elif (states := self._known.get(stretch)) is not None:
                 known.append(states)
             else:
                 windows.append(Window(*ends))
@@ -102,9 +101,9 @@ class KeptStates:
             mine = tuple(
                 frame[list(range(first, behind))] for frame, (first, behind) in zip(states, ends, strict=True)
             )
-            size = _ENTRY_BYTES + _PIECE_BYTES * stretch.pieces
+            size = _ENTRY_BYTES + _PIECE_BYTES * len(stretch.made_of)
             size += sum(int(frame.estimated_size()) for frame in mine)
-            self._known.put(stretch.key, mine if any(map(len, mine)) else (), size)
+            self._known.put(stretch, mine if any(map(len, mine)) else (), size)
 
 
 def _edges(from_us: int, to_us: int, newest_us: int, dense: bool) -> list[int]:

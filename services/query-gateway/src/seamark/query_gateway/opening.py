@@ -23,7 +23,7 @@ from seamark.query_gateway.merge import Position, time_of
 from seamark.query_gateway.ordered_rows import ordered_frames, tail_suffices
 from seamark.query_gateway.pin import Known, Pin
 from seamark.query_gateway.pins import PinCache
-from seamark.query_gateway.planning import Planner, estimate_of
+from seamark.query_gateway.planning import NOTHING, Planner, estimate_of
 from seamark.query_gateway.question import Consistency, Engine
 from seamark.query_gateway.reading import OpenTable, TableOpener, Want
 from seamark.query_gateway.running import Call
@@ -32,7 +32,6 @@ from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan,
 T = TypeVar("T")
 
 
-_NOTHING = estimate_of(HistoryEstimate(0, 0, 0), Engine.DIRECT)
 _MOST_NEAREST = 2**31
 """A limit beyond it is none."""
 
@@ -124,7 +123,7 @@ class Opening:
                 f"history would be read for up to {planned.estimate.rows:,} rows, must be at most {self._limits.rows:,}: "
                 f"ask for fewer symbols or a shorter time"
             )
-        return Opened(table, planned.engine, planned.plan, planned.estimate)
+        return Opened(table, *planned)
 
     async def read(
         self,
@@ -162,7 +161,7 @@ class Opening:
             try:
                 opened = await self.open(kind, predicate, columns, want, call, engine, known, nearest)
                 if nearest is not None and tail_suffices(opened.table, opened.plan, nearest):
-                    opened = replace(opened, plan=None, estimate=_NOTHING)
+                    opened = Opened(opened.table, *NOTHING)
                 times = await asyncio.to_thread(stretches, opened) if stretches is not None else None
                 frames = ordered_frames(
                     opened.table,
@@ -200,7 +199,7 @@ class Opening:
         Raises:
             Unavailable: it was never loaded.
         """
-        return Opened(self._opener.unread(kind, reason), Engine.DIRECT, None, _NOTHING)
+        return Opened(self._opener.unread(kind, reason), *NOTHING)
 
     async def estimate(
         self, pin: Pin, predicate: Predicate, columns: Sequence[str], engine: Engine | None

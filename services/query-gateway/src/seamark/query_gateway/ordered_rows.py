@@ -118,12 +118,12 @@ async def ordered_frames(
     # The next window is read while this one is sent; no further, or memory would hold them all.
     ahead: asyncio.Task[pl.DataFrame] | None = None
     try:
-        together = _neighbours(unread, 1)
+        together = _neighbours(unread, 1, descending)
         while together:
             frame = await (ahead or read_apart(_as_one(together, descending)))
             ahead = None
             enough = limit and given + len(frame) > limit
-            together = _neighbours(unread, _next_width(len(together), len(frame), target_rows))
+            together = _neighbours(unread, _next_width(len(together), len(frame), target_rows), descending)
             if together and not enough:
                 ahead = asyncio.create_task(read_apart(_as_one(together, descending)))
             if call.cancelled.is_set():
@@ -152,19 +152,16 @@ def _next_width(width: int, rows: int, target_rows: int) -> int:
     return max(1, min(width * target_rows // max(rows, 1), width * _FASTER, _WIDEST))
 
 
-def _neighbours(unread: deque[Window], most: int) -> list[Window]:
+def _neighbours(unread: deque[Window], most: int, descending: bool) -> list[Window]:
     """The next windows, as many as lie side by side and at most `most`, taken out of `unread`."""
     found: list[Window] = []
-    while unread and len(found) < most and (not found or _touch(found[-1], unread[0])):
+    while unread and len(found) < most:
+        if found:
+            earlier, later = (unread[0], found[-1]) if descending else (found[-1], unread[0])
+            if earlier.to_us != later.from_us:
+                break
         found.append(unread.popleft())
     return found
-
-
-def _touch(one: Window, other: Window) -> bool:
-    """Whether there is no time between two windows, whichever comes first."""
-    return (one.to_us is not None and one.to_us == other.from_us) or (
-        other.to_us is not None and other.to_us == one.from_us
-    )
 
 
 def _as_one(windows: Sequence[Window], descending: bool) -> Window:

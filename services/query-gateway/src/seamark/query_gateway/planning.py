@@ -28,7 +28,6 @@ class Planned(NamedTuple):
     estimate: Estimate
 
 
-_NOTHING = HistoryEstimate(0, 0, 0)
 _KEPT = 32
 """Plans of the last questions."""
 
@@ -65,7 +64,7 @@ class Planner:
                 f"engine was {wanted.value}, must be {' or '.join(e.value for e in self._histories)}",
             )
         if pin.snapshot_id is None or (known is not None and known.covers(pin)):
-            return Planned(Engine.DIRECT, None, estimate_of(_NOTHING, Engine.DIRECT))
+            return NOTHING
         asked = (pin.table, pin.view.uuid, pin.snapshot_id, predicate, tuple(columns), wanted)
         if (kept := self._kept.get(asked)) is not None:
             return kept
@@ -92,3 +91,7 @@ class Planner:
 def estimate_of(found: HistoryEstimate, engine: Engine) -> Estimate:
     cost = 1 + found.rows // 10_000 + found.bytes // 1024**2
     return Estimate(found.rows, found.bytes, found.files, engine, cost)
+
+
+NOTHING = Planned(Engine.DIRECT, None, estimate_of(HistoryEstimate(0, 0, 0), Engine.DIRECT))
+"""History that is not read."""

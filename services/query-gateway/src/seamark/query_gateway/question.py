@@ -150,6 +150,9 @@ INTERVALS_US: Mapping[str, int] = {
 }
 
 
+MINUTE_US = INTERVALS_US["1m"]
+
+
 @dataclass(frozen=True, slots=True)
 class BarsQuestion:
     """Bars of one symbol over [from_us, to_us), aligned to multiples of the interval since 1970."""
