@@ -148,14 +148,9 @@ def test_a_minute_of_which_nobody_knows_the_beginning_is_not_closed():
 @pytest.mark.parametrize(("unit", "per_us"), [(TimeUnit.MICROSECOND, 1), (TimeUnit.MILLISECOND, 1_000)])
 def test_a_kline_is_written_as_the_venue_writes_it(unit, per_us):
     kline = Kline(
-        "BTCUSDT",
-        kline_stream("BTCUSDT"),
-        62_000_000,
-        0,
-        MINUTE_US,
-        True,
-        *(7, 9, 3, "1.00000000", "3.00000000", "0.50000000", "2.00000000"),
-        *map(Decimal, ("1.5", "2.25", "1", "1e1")),
+        *(0, "BTCUSDT", 7, 9, 3, "1.00000000", "3.00000000", "0.50000000", "2.00000000"),
+        *(Decimal("1.5"), Decimal("2.25"), Decimal("1"), Decimal("1e1")),
+        *(kline_stream("BTCUSDT"), 62_000_000, MINUTE_US, True),
     )
     frame = json.loads(frame_text(kline, FrameFormat(True, unit)))
     assert frame["stream"] == "btcusdt@kline_1m"

@@ -37,16 +37,11 @@ class BookTicker(msgspec.Struct, frozen=True, gc=False):
     ask_quantity: str
 
 
-class Kline(msgspec.Struct, frozen=True, gc=False):
-    """What one minute of a symbol has come to; for good if `closed`. Ids are -1 where it has no trades."""
+class Candle(msgspec.Struct, frozen=True, array_like=True):
+    """One minute of one symbol so far. Ids are -1 where it has no trades."""
 
-    symbol: str
-    stream: str
-    event_time_us: int
     start_us: int
-    end_us: int
-    """Exclusive."""
-    closed: bool
+    symbol: str
     first_id: int
     last_id: int
     trades: int
@@ -59,6 +54,16 @@ class Kline(msgspec.Struct, frozen=True, gc=False):
     taker_volume: Decimal
     """Bought by takers; so is the next."""
     taker_quote_volume: Decimal
+
+
+class Kline(Candle, frozen=True):
+    """What a candle has come to, as the venue says it; for good if `closed`."""
+
+    stream: str
+    event_time_us: int
+    end_us: int
+    """Exclusive."""
+    closed: bool
 
 
 class Malformed(msgspec.Struct, frozen=True, gc=False):

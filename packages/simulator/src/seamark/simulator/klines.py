@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import msgspec
 
-from .events import Kline, Scheduled, Trade, kline_stream
+from .events import Candle, Kline, Scheduled, Trade, kline_stream
 
 MINUTE_US = 60_000_000
 PUSH_US = 2_000_000
@@ -21,25 +21,6 @@ CLOSE_DELAY_US = 2_000_000
 LONGEST_PAUSE_US = 600_000_000
 """Of a market that was closed for longer, nobody counted the minutes between."""
 _NO_PRICE = "0.00000000"
-
-
-class Candle(msgspec.Struct, frozen=True, array_like=True):
-    """One minute of one symbol so far."""
-
-    start_us: int
-    symbol: str
-    first_id: int
-    last_id: int
-    trades: int
-    open: str
-    high: str
-    low: str
-    close: str
-    volume: Decimal
-    quote_volume: Decimal
-    taker_volume: Decimal
-    """Bought by takers; so is the next."""
-    taker_quote_volume: Decimal
 
 
 class KlineState(msgspec.Struct, frozen=True):
@@ -116,10 +97,11 @@ class Klines:
     def _said(self, start_us: int, at_us: int, closed: bool) -> Iterator[Scheduled]:
         for symbol, stream in self._streams:
             candle = self._candles.get((start_us, symbol)) or self._nothing(start_us, symbol)
-            fields = msgspec.structs.astuple(candle)[2:]
-            yield Scheduled(
-                at_us, Kline(symbol, stream, at_us, start_us, start_us + MINUTE_US, closed, *fields)
+            said = msgspec.structs.asdict(candle)
+            kline = Kline(
+                **said, stream=stream, event_time_us=at_us, end_us=start_us + MINUTE_US, closed=closed
             )
+            yield Scheduled(at_us, kline)
 
     def _nothing(self, start_us: int, symbol: str) -> Candle:
         price, none = self._prices.get(symbol, _NO_PRICE), Decimal(0)
