@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 from pyiceberg.table import Transaction
 
-from integration.fault_proxy import RESET, FaultProxy, Point
+from integration.fault_proxy import RESET, Fault, FaultProxy, Point
 from integration.market import Feed, Market, Spares, open_market, wait_until
 from seamark.local.engines import CatalogServer, KafkaNode, TrinoServer
 from seamark.market.schema import RecordKind
@@ -88,6 +88,11 @@ def append_nothing(market: Market) -> None:
         pass
 
 
+def _arrived(fault: Fault) -> bool:
+    """Rows can be seen in the table before the proxy has the catalog's answer that landed them."""
+    return fault.arrived.wait(20)
+
+
 ANSWERS = [200, 400, 401, 404, 409, 429, 500, 501, 502, 503, 504, RESET]
 """All with a body that is not the catalog's; 401 makes the client itself repeat the request."""
 
@@ -98,7 +103,7 @@ def test_a_commit_that_landed_and_was_answered_otherwise_is_found_landed(running
     before = running.market.view()
     running.feed.send(40)
     running.market.drain(running.writer)
-    assert fault.arrived.is_set() and fault.status == 200
+    assert _arrived(fault) and fault.status == 200
     wait_until(lambda: running.last_commit()["attempts"] == 2, f"two attempts: {running.last_commit()}")
     assert len(running.market.view().snapshots) == len(before.snapshots) + 1, "it landed in one snapshot"
     running.check()
@@ -133,7 +138,7 @@ def test_a_commit_sent_twice_by_the_network_is_refused_the_second_time(running: 
     fault = running.proxy.inject(Point.COMMIT_AFTER, path_part=TRADES)
     running.feed.send(40)
     running.market.drain(running.writer)
-    assert fault.status == 200
+    assert _arrived(fault) and fault.status == 200
     head = running.market.view().head_id
     assert fault.replay() == 409
     assert running.market.view().head_id == head
