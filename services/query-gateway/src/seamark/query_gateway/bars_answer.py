@@ -26,6 +26,7 @@ from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.seen import routing_of
 from seamark.query_gateway.sources import Window
+from seamark.query_gateway.threads import done_by_rows
 
 _KIND = RecordKind.TRADES
 _READ = needed_columns(_KIND, COLUMNS)
@@ -80,7 +81,7 @@ class BarsAnswers:
             parts: list[_Part] = []
             async with aclosing(frames):  # type: ignore[type-var]
                 async for frame in frames:
-                    parts.append(await asyncio.to_thread(_part, frame, granule_us))
+                    parts.append(await done_by_rows(len(frame), _part, frame, granule_us))
                     call.rows += len(frame)
             return parts
 

@@ -33,6 +33,7 @@ from seamark.query_gateway.handover import Handover
 from seamark.query_gateway.question import Question, check_symbols
 from seamark.query_gateway.refusals import refusal_of
 from seamark.query_gateway.running import Call
+from seamark.query_gateway.threads import done_by_rows
 from seamark.rpc import vectors
 from seamark.rpc.errors import abort, correlation_id
 from seamark.rpc.server import deadline_seconds
@@ -258,6 +259,6 @@ async def _parts(answer: Answer, visit: Visit) -> _Parts:
     while (batch := await next_batch(answer, visit.asked.timeout_seconds)) is not None:
         visit.rows += batch.num_rows
         for piece in pieces(batch):
-            yield messages.AnswerPart(arrow=await asyncio.to_thread(stream.rows, piece))
+            yield messages.AnswerPart(arrow=await done_by_rows(piece.num_rows, stream.rows, piece))
     yield messages.AnswerPart(arrow=stream.tail())
     yield messages.AnswerPart(trailer=messages.AnswerTrailer(rows=visit.rows, next_cursor=answer.next_cursor))

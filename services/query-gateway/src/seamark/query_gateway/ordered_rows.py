@@ -19,7 +19,7 @@ from seamark.query_gateway.merge import Position, behind, inside, ordered, stack
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryPlan, Window
-from seamark.query_gateway.threads import OwnThreads
+from seamark.query_gateway.threads import OwnThreads, done_by_rows
 
 WINDOW_ROWS = 250_000
 """Rows of a window where all are wanted, if all that is read of history matches."""
@@ -110,7 +110,9 @@ async def ordered_frames(
         return ordered(frames, kind, columns, descending)
 
     async def read_apart(window: Window) -> pl.DataFrame:
-        if plan is not None and isinstance(history, OwnThreads):
+        if plan is None:
+            return await done_by_rows(sum(map(len, table.tail)), read, window)
+        if isinstance(history, OwnThreads):
             return await history.threads.run(lambda: read(window))
         return await asyncio.to_thread(read, window)
 

@@ -20,6 +20,7 @@ from seamark.query_gateway.http.errors import error_line, error_response
 from seamark.query_gateway.http.formats import MEDIA_TYPES, Encoder, encoder
 from seamark.query_gateway.http.headers import answer_headers
 from seamark.query_gateway.refusals import refusal_of
+from seamark.query_gateway.threads import done_by_rows
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +113,10 @@ class StreamedAnswer(Response):
             visit.rows += batch.num_rows
             step = form.piece_rows or max(1, batch.num_rows)
             for first in range(0, batch.num_rows, step):
-                piece = await asyncio.to_thread(form.rows, batch.slice(first, step))
-                if piece:
+                # All rows so far: an encoder may have kept them to write them at once.
+                if piece := await done_by_rows(visit.rows, form.rows, batch.slice(first, step)):
                     yield piece
-        yield await asyncio.to_thread(form.tail, visit.rows, answer.next_cursor)
+        yield await done_by_rows(visit.rows, form.tail, visit.rows, answer.next_cursor)
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, client: _Client) -> None:
         correlation = self._asked.correlation_id
