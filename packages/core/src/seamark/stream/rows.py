@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
@@ -17,6 +17,8 @@ from seamark.sequencing.state import SequenceKey
 from seamark.stream.topics import parse_market_topic
 
 _KEY = ("exchange", "market", "feed", "symbol")
+SHARED = ("stream_id", "kafka_partition", "repair_seq", "asset_class")
+"""Columns that all rows of a partition have alike: not kept by row."""
 _REPEATING = ("exchange", "market", "feed", "symbol", "currency", "status", "leg")
 """Text that repeats: four bytes a row while it is buffered, and a dictionary in the file."""
 
@@ -91,19 +93,26 @@ def with_stream(rows: pl.DataFrame, where: StreamPartition, topic: str) -> pl.Da
 
 
 def with_streams(
-    rows: pl.DataFrame, parts: Sequence[tuple[StreamPartition, str]], counts: Sequence[int]
+    rows: pl.DataFrame,
+    parts: Sequence[tuple[StreamPartition, str]],
+    counts: Sequence[int],
+    names: Collection[str] = SHARED,
 ) -> pl.DataFrame:
-    """As `with_stream`, of several partitions (with their topics), so many rows of each behind each other."""
-    shared = (
-        pl.Series("stream_id", [where.stream_id for where, _ in parts], pl.Int32),
-        pl.Series("kafka_partition", [where.partition for where, _ in parts], pl.Int32),
-        pl.Series("repair_seq", [0] * len(parts), pl.Int32),
-        pl.Series(
-            "asset_class", [parse_market_topic(topic).asset_class for _, topic in parts], pl.Categorical
-        ),
-    )
-    # Column by column: a query that adds four literals costs more than the few rows of most answers do.
-    if len(parts) == 1:
-        return rows.hstack([column.new_from_index(0, len(rows)) for column in shared])
+    """As `with_stream`, of several partitions (with their topics), so many rows of each behind each other.
+    `names`: those of `SHARED` that are wanted."""
+    values: Mapping[str, tuple[list[int] | list[str], type[pl.DataType]]] = {
+        "stream_id": ([where.stream_id for where, _ in parts], pl.Int32),
+        "kafka_partition": ([where.partition for where, _ in parts], pl.Int32),
+        "repair_seq": ([0] * len(parts), pl.Int32),
+        "asset_class": ([parse_market_topic(topic).asset_class for _, topic in parts], pl.Categorical),
+    }
     places = np.repeat(np.arange(len(parts)), counts)
-    return rows.hstack([column.gather(places) for column in shared])
+    columns = []
+    # Column by column, and without polars' engine: it costs more than the few rows of most answers do.
+    for name in SHARED:
+        if name in names:
+            of_parts, kind = values[name]
+            column = pl.Series(name, of_parts, kind)
+            alike = len(set(of_parts)) == 1
+            columns.append(column.new_from_index(0, len(rows)) if alike else column[places])
+    return rows.hstack(columns)

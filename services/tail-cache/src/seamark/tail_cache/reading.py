@@ -18,14 +18,12 @@ from seamark.market.predicate import Predicate, PredicateInvalid
 from seamark.market.schema import RecordKind, row_schema
 from seamark.stream import rows as log_rows
 from seamark.stream.block import no_rows
-from seamark.stream.rows import with_stream, with_streams
+from seamark.stream.rows import SHARED, with_stream, with_streams
 from seamark.stream.topics import FEED_EVENTS
 from seamark.tail_cache.blocks import FULL_ROWS, INDEXED_ROWS, Block, Positions
 from seamark.tail_cache.near import Near
 from seamark.tail_cache.partition import View
 
-_SHARED = frozenset(("stream_id", "kafka_partition", "repair_seq", "asset_class"))
-"""Columns that all rows of a partition have alike: not kept by row."""
 
 
 class _Left(NamedTuple):
@@ -109,10 +107,10 @@ class Reader:
         self._columns = list(columns) or names
         needed = {*self._columns, *predicate.columns, *(("timestamp",) if nearest else ())}
         self._nearest = nearest
-        self._shared = bool(needed & _SHARED)
-        self._shared_asked = bool(predicate.columns & _SHARED)
+        self._shared = needed.intersection(SHARED)
+        self._shared_asked = not predicate.columns.isdisjoint(SHARED)
         # A frame without columns would have no rows.
-        self._kept = [name for name in names if name in needed - _SHARED] or ["kafka_offset"]
+        self._kept = [name for name in names if name in needed.difference(SHARED)] or ["kafka_offset"]
         self._asked = predicate
         self._conditions: dict[_Left, pl.Expr | None] = {}
         self.schema = _schema(kind, tuple(self._columns))
@@ -211,9 +209,10 @@ class Reader:
         rows = group[0].rows if len(group) == 1 else pl.concat([one.rows for one in group], rechunk=True)
         parts = {one.of for one in group}
         # Of one partition alone they can be told behind the filter, too, which then has less to copy.
-        early = self._shared and (self._shared_asked or len(parts) > 1)
+        early = bool(self._shared) and (self._shared_asked or len(parts) > 1)
         if early:
-            rows = with_streams(rows, [one.of for one in group], [len(one.rows) for one in group])
+            counts = [len(one.rows) for one in group]
+            rows = with_streams(rows, [one.of for one in group], counts, self._shared)
         if (expression := self._condition(left)) is not None:
             rows = rows.filter(expression)
         if near is not None:
@@ -222,5 +221,5 @@ class Reader:
         if not len(rows):
             return
         if self._shared and not early:
-            rows = with_stream(rows, *group[0].of)
+            rows = with_streams(rows, [group[0].of], [len(rows)], self._shared)
         yield from rows[self._columns].to_arrow().to_batches()
