@@ -19,6 +19,7 @@ from seamark.query_gateway import reading as reading_module
 from seamark.query_gateway import seam as seam_module
 from seamark.query_gateway.log_fill import Filled, LogFill
 from seamark.query_gateway.opening import Opening
+from seamark.query_gateway.want import Want
 from twins import gateway_sources as sources
 from twins.gateway_sources import MemoryTail
 
@@ -97,7 +98,7 @@ def _(stack):
         stack,
         gateway_module,
         "want_of_cursor",
-        lambda real: lambda *arguments: reading_module.Want(),
+        lambda real: lambda *arguments: Want(),
     )
 
 
@@ -174,7 +175,7 @@ def _(stack):
 
 @defect("what was known then is what is known now")
 def _(stack):
-    swap(stack, Opening, "want", lambda real: lambda *arguments: reading_module.Want())
+    swap(stack, Opening, "want", lambda real: lambda *arguments: Want())
 
 
 @defect("the log's end is as of now, whenever it was asked for")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Run, TopicPartition
-from seamark.tail_cache.tail import Start
+from seamark.tail_cache.source import Start
 from twins.log import MemoryLog
 
 

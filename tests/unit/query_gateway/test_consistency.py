@@ -16,7 +16,7 @@ from seamark.query_gateway.question import (
     MaxStaleness,
     MinOffsets,
 )
-from seamark.query_gateway.reading import Want
+from seamark.query_gateway.want import Want
 
 NOW_US = 10**15
 VECTOR = {StreamPartition(1, 0): 7}

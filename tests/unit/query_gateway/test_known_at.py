@@ -7,7 +7,7 @@ import pytest
 from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Predicate
 from seamark.query_gateway.header import Missing
-from seamark.query_gateway.reading import Want
+from seamark.query_gateway.want import Want
 from unit.query_gateway.world import NOW_US, World
 
 P0, P1 = StreamPartition(1, 0), StreamPartition(1, 1)

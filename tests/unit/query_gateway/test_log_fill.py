@@ -15,9 +15,9 @@ from seamark.market.schema import RecordKind
 from seamark.query_gateway.errors import TooCostly
 from seamark.query_gateway.level import Level
 from seamark.query_gateway.log_fill import LogBudget, LogFill
-from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.seam import Hole
+from seamark.query_gateway.want import Want
 from unit.query_gateway.lake import KIND
 from unit.query_gateway.tables import Tables
 from unit.query_gateway.world import COLUMNS, NOW_US, crossing

@@ -22,8 +22,9 @@ from seamark.query_gateway.errors import Cancelled, QueryError, Unavailable
 from seamark.query_gateway.header import TableHeader
 from seamark.query_gateway.merge import position_of
 from seamark.query_gateway.ordered_rows import collect, needed_columns, ordered_frames, tail_suffices
-from seamark.query_gateway.reading import OpenTable, Want
+from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.sources import SnapshotGone, Window
+from seamark.query_gateway.want import Want
 from unit.query_gateway.lake import KIND
 from unit.query_gateway.rows import rows_of
 from unit.query_gateway.world import COLUMNS, NOW_US, World, places

@@ -10,7 +10,7 @@ from seamark.lake.checkpoint import StreamPartition
 from seamark.market.predicate import Predicate
 from seamark.query_gateway.errors import Stale, Unavailable
 from seamark.query_gateway.header import Missing
-from seamark.query_gateway.reading import Want
+from seamark.query_gateway.want import Want
 from unit.query_gateway.lake import TOPIC
 from unit.query_gateway.world import NOW_US, World, crossing
 

@@ -6,7 +6,7 @@ import pytest
 
 from seamark.lake.checkpoint import ExcludedRange, StreamPartition
 from seamark.query_gateway.errors import Gone, Stale
-from seamark.query_gateway.reading import Want
+from seamark.query_gateway.want import Want
 from unit.query_gateway.lake import KIND, TOPIC
 from unit.query_gateway.world import NOW_US, World, crossing
 

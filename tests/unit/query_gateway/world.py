@@ -29,7 +29,7 @@ from seamark.query_gateway.merge import inside
 from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.question import Vector
-from seamark.query_gateway.reading import OpenTable, TableOpener, Want
+from seamark.query_gateway.reading import OpenTable, TableOpener
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.seam import start_of
 from seamark.query_gateway.sources import (
@@ -40,6 +40,7 @@ from seamark.query_gateway.sources import (
     TailRows,
     Window,
 )
+from seamark.query_gateway.want import Want
 from seamark.stream.errors import LogUnavailable
 from seamark.stream.log import Bounds
 from twins.frame_plan import FramePlan

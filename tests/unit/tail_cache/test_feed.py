@@ -6,7 +6,7 @@ import pytest
 
 from seamark.stream.log import TopicPartition
 from seamark.tail_cache.feed import Feed
-from seamark.tail_cache.tail import Start
+from seamark.tail_cache.source import Start
 from twins.broker import MockBroker
 
 TOPIC = "market.crypto.trades.binance"

@@ -14,8 +14,8 @@ from seamark.query_gateway.gaps import GapLedger
 from seamark.query_gateway.opening import NamedGaps, Opened, Opening
 from seamark.query_gateway.ordered_rows import collect, needed_columns
 from seamark.query_gateway.question import MOST_QUOTE_AGE_US, AsOfQuestion, Latest, MinOffsets, hash_of
-from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
+from seamark.query_gateway.want import Want
 
 _KEY = ("exchange", "market", "symbol")
 _TRADE = (

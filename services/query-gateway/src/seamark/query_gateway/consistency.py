@@ -16,7 +16,7 @@ from seamark.query_gateway.question import (
     MaxStaleness,
     MinOffsets,
 )
-from seamark.query_gateway.reading import Want
+from seamark.query_gateway.want import Want
 
 KNOWN_AFTER_US = 5_000_000
 """What was appended until T is settled so long after T: brokers' clocks differ, and idle partitions have no mark."""

@@ -21,9 +21,9 @@ from seamark.query_gateway.opening import Opened, Opening
 from seamark.query_gateway.ordered_rows import collect
 from seamark.query_gateway.pin import Known
 from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion
-from seamark.query_gateway.reading import Want
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.shared_run import SharedRun, share_seconds
+from seamark.query_gateway.want import Want
 
 _KIND = RecordKind.FEED_EVENTS
 _CLOSED = "INTERVAL_CLOSED"

@@ -21,9 +21,10 @@ from seamark.query_gateway.opening import NamedGaps, Opened, Opening
 from seamark.query_gateway.ordered_rows import collect
 from seamark.query_gateway.pin import Known
 from seamark.query_gateway.question import Consistency, Vector
-from seamark.query_gateway.reading import OpenTable, Want
+from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.shared_run import SharedRun, share_seconds
+from seamark.query_gateway.want import Want
 
 logger = logging.getLogger(__name__)
 

@@ -27,9 +27,10 @@ from seamark.query_gateway.opening import NamedGaps, Opened, Opening
 from seamark.query_gateway.ordered_rows import needed_columns
 from seamark.query_gateway.pin import pin_snapshot
 from seamark.query_gateway.question import AsOfQuestion, AtCursor, BarsQuestion, Consistency, Question
-from seamark.query_gateway.reading import TableOpener, Want
+from seamark.query_gateway.reading import TableOpener
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.symbols import KnownSymbols
+from seamark.query_gateway.want import Want
 
 
 class Gateway:

@@ -25,9 +25,10 @@ from seamark.query_gateway.pin import Known, Pin
 from seamark.query_gateway.pins import PinCache
 from seamark.query_gateway.planning import NOTHING, Planner, estimate_of
 from seamark.query_gateway.question import Consistency, Engine
-from seamark.query_gateway.reading import OpenTable, TableOpener, Want
+from seamark.query_gateway.reading import OpenTable, TableOpener
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.sources import History, HistoryEstimate, HistoryPlan, SnapshotGone, Window
+from seamark.query_gateway.want import Want
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -19,7 +19,6 @@ from seamark.lake.errors import CatalogUnavailable
 from seamark.market.nearest import Nearest
 from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
-from seamark.query_gateway.cursor import Ended
 from seamark.query_gateway.errors import Stale, TooCostly, Unavailable
 from seamark.query_gateway.header import Missing, TableHeader
 from seamark.query_gateway.level import Level
@@ -47,6 +46,7 @@ from seamark.query_gateway.seam import (
 from seamark.query_gateway.seen import SeenEnds
 from seamark.query_gateway.sources import Coverage, LogSource, Range, TailSource
 from seamark.query_gateway.tail_pieces import BUSY
+from seamark.query_gateway.want import Want
 from seamark.stream.errors import LogUnavailable
 
 WAIT_MARGIN_SECONDS = 0.25
@@ -59,29 +59,6 @@ LEAST_LOG_SECONDS, MOST_LOG_SECONDS = 0.5, 30.0
 """Bounds of that share; where there is less than twice the least, it is half of what there is."""
 SAY_MARGIN_SECONDS = 0.1
 """Kept of it to say what is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """How much of the log is meant. Nothing set: all that there is."""
-
-    end: Vector | None = None
-    """E is given: a cursor's."""
-    floor: Vector = field(default_factory=dict)
-    """E is at least this."""
-    strict: bool = False
-    """Where the floor is not reached, there is no answer."""
-    snapshot_id: int | None = None
-    """History of this S alone."""
-    known_at_us: int | None = None
-    """What was appended until then; without `end` that decides E."""
-    revision: int | None = None
-    """R of the cursor: what was shed since then cannot be given again."""
-    max_staleness_ms: int | None = None
-    ended: Ended | None = None
-    """Streams that `end` does not name though it means them: `Opening` puts them in."""
-    offsets_only: bool = False
-    """Rows are of no use: where the tail does not say how far the log goes, Kafka is asked, and not read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Run, TopicPartition
 from seamark.stream.messages import runs_of
-from seamark.tail_cache.tail import Start
+from seamark.tail_cache.source import Start
 
 logger = logging.getLogger(__name__)
 

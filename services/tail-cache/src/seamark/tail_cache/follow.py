@@ -21,8 +21,9 @@ from seamark.market.schema import RecordKind
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Cluster, TopicPartition
 from seamark.tail_cache.decide import Mine, decide
+from seamark.tail_cache.source import Beginning
 from seamark.tail_cache.store import Store
-from seamark.tail_cache.tail import Beginning, Tail
+from seamark.tail_cache.tail import Tail
 from seamark.telemetry.metrics import TailMetrics
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,6 @@ from seamark.tail_cache.near import Near
 from seamark.tail_cache.partition import View
 
 
-
 class _Left(NamedTuple):
     """What need not be asked of rows any more."""
 

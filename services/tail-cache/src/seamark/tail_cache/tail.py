@@ -11,19 +11,17 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 from seamark.lake.checkpoint import Checkpoint, StreamPartition
 from seamark.market.schema import RecordKind
-from seamark.sequencing.state import PartitionState
 from seamark.stream.decode import Decoder
 from seamark.stream.errors import Stopped
 from seamark.stream.log import Run, TopicPartition
 from seamark.stream.observe import Observed, Observer, Place
 from seamark.tail_cache.blocks import resident
 from seamark.tail_cache.partition import Differs, PartitionTail, Stop
+from seamark.tail_cache.source import Beginning, Source, Start
 from seamark.tail_cache.store import Store
 from seamark.telemetry.metrics import TailMetrics
 
@@ -38,65 +36,6 @@ _REST = 0.5
 """Rest after a batch, in parts of the time it took."""
 _IDLE_SECONDS = 0.05
 _UPKEEP_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where reading begins; `leader_epoch` of the record below it, -1 where unknown."""
-
-    offset: int
-    leader_epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """A partition to hold, from `first` on."""
-
-    where: StreamPartition
-    topic: TopicPartition
-    first: int
-    """H, or the log's start where that is above it."""
-    state: PartitionState
-    """state(H)."""
-    committed: Checkpoint
-    end: int
-    """The log's end as just asked for."""
-    end_as_of_us: int
-    """When it was asked for."""
-
-
-class Source(Protocol):
-    """Where records come from. The Kafka edge and the in-memory twin both answer."""
-
-    def begin(self, starts: Mapping[TopicPartition, Start]) -> None:
-        """Read these from there on, wherever they were read before; what was fetched of them is dropped."""
-        ...
-
-    def end(self, gone: Iterable[TopicPartition]) -> None:
-        """Read these no more."""
-        ...
-
-    def pause(self, paused: bool) -> None:
-        """Deliver nothing, or go on, of what is read now and of what is begun later."""
-        ...
-
-    def poll(self, most: int, timeout_seconds: float) -> list[Run]:
-        """Runs of up to `most` records: those that are there, or the next to come within the time.
-
-        Raises:
-            Stopped: no waiting mends it.
-        """
-        ...
-
-    def lost(self) -> Mapping[TopicPartition, str]:
-        """Partitions whose log is not where reading stood, since the last call, and what was said."""
-        ...
-
-    def end_offset(self, where: TopicPartition) -> int:
-        """The log's end as of the last fetch, however long ago that was; -1 where none was answered yet."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Tail:

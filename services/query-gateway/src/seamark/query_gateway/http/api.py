@@ -47,11 +47,16 @@ class Api:
     def asked(
         self, request: Request, caller: Caller, text: Mapping[str, object], seconds: float | None
     ) -> Asked:
-        """Raises Invalid: a timeout longer than there is."""
+        """What is visited next: refusals from here on are the visit's to audit.
+
+        Raises:
+            Invalid: a timeout longer than there is.
+        """
         most = self.limits.most_timeout_seconds
         if seconds is not None and seconds > most:
             raise Invalid("timeout_seconds", f"timeout_seconds was {seconds:g}, must be at most {most:g}")
         endpoint = request.scope["route"].path
+        request.scope["state"]["visited"] = True
         return Asked(
             "http",
             endpoint,
@@ -66,8 +71,8 @@ class Api:
     def answer(self, request: Request, asking: Asking, work: Work) -> Response:
         """Raises Forbidden, Invalid."""
         caller = self.caller(request, Role.READER)
-        asked = self.asked(request, caller, asking.model_dump(exclude_unset=True), asking.timeout_seconds)
         name = format_of(asking.format, request.headers.get("accept"))
+        asked = self.asked(request, caller, asking.model_dump(exclude_unset=True), asking.timeout_seconds)
         return StreamedAnswer(self.gateway, work, asked, name, self.access, self.limits)
 
     def rows(
@@ -109,7 +114,6 @@ class Api:
         """A small answer in JSON, for `units` of the caller's quota. Raises QueryError."""
         caller = self.caller(request, *(roles or (Role.READER,)))
         asked = self.asked(request, caller, text or {}, None)
-        request.scope["state"]["visited"] = True
         async with self.access.visit(asked) as visit:
             visit.charge(units)
             body = orjson.dumps(await made(visit.call, caller))

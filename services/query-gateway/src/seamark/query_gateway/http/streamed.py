@@ -45,7 +45,6 @@ class StreamedAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = _Client(scope, send, self._limits.write_timeout_seconds)
         watch: asyncio.Task[None] | None = None
-        scope["state"]["visited"] = True
         try:
             async with self._access.visit(self._asked) as visit:
                 watch = asyncio.create_task(self._watch(receive, client, visit.call.query_id))
