@@ -184,7 +184,7 @@ def test_rows_of_a_file_stand_in_the_declared_order(tmp_path):
     assert file.sort_order_id == 1
 
 
-def test_files_are_zstd_with_numbers_as_deltas_and_text_as_dictionaries(tmp_path):
+def test_files_are_zstd_with_numbers_as_deltas_text_as_dictionaries_and_amounts_plain(tmp_path):
     (file,), _ = written(
         table_of(tmp_path, TRADES), rows(TRADES, *({"source_sequence": n} for n in range(100)))
     )
@@ -196,8 +196,10 @@ def test_files_are_zstd_with_numbers_as_deltas_and_text_as_dictionaries(tmp_path
         encodings[column.path_in_schema] = set(column.encodings)
     for name in ("kafka_offset", "kafka_timestamp", "source_sequence", "timestamp", "ingestion_timestamp"):
         assert "DELTA_BINARY_PACKED" in encodings[name]
-    for name in ("symbol", "side", "currency", "price", "quantity"):
+    for name in ("symbol", "side", "currency"):
         assert "RLE_DICTIONARY" in encodings[name]
+    for name in ("price", "quantity"):
+        assert "RLE_DICTIONARY" not in encodings[name]
 
 
 def row_groups(file):

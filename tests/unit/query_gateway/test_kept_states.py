@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.bars_answer import BarsAnswers
-from seamark.query_gateway.question import MINUTE_US, BarsQuestion
+from seamark.query_gateway.question import INTERVALS_US, MINUTE_US, BarsQuestion
 from unit.query_gateway.tables import NOW_US, Tables
 
 TRADES = RecordKind.TRADES
@@ -47,6 +47,16 @@ class Chart:
         assert header.exact
         return table.to_pylist()
 
+    def by_hand(self, first_us, behind_us, interval, symbol="AAA"):
+        """(start, open, high, low, close, trades) of each bar."""
+        bars = {}
+        trades = [row for row in self.tables.appended[TRADES] if row["symbol"] == symbol]
+        for row in sorted(trades, key=lambda row: (row["timestamp"], row["source_sequence"])):
+            if NOW_US + first_us <= row["timestamp"] < NOW_US + behind_us:
+                start_us = row["timestamp"] // INTERVALS_US[interval] * INTERVALS_US[interval]
+                bars.setdefault(start_us, []).append(row["price"])
+        return [(at, one[0], max(one), min(one), one[-1], len(one)) for at, one in sorted(bars.items())]
+
     def read_of_history(self):
         """Microseconds of the windows read since the last look; open ones count as none."""
         read, self.tables.history.windows = self.tables.history.windows, []
@@ -60,6 +70,12 @@ def chart():
     made = Chart()
     yield made
     made.tables.runner.close()
+
+
+def told(bars):
+    """What `by_hand` says of them."""
+    prices = ("open", "high", "low", "close", "trades")
+    return [(int(bar["start"].timestamp()) * 1_000_000, *(int(bar[name]) for name in prices)) for bar in bars]
 
 
 STEPS = st.lists(
@@ -94,7 +110,10 @@ STEPS = st.lists(
 def test_bars_are_those_that_reading_all_would_give(steps):
     chart = Chart()
     try:
-        for what, first, second, third in [*steps, ("ask", 0, 5 * 3_600, "1m")]:
+        ask = ("ask", 0, 5 * 3_600, "1m")
+        # At last the newest minutes become longer stretches.
+        later = [("commit", 0, 0, ""), ask, ("trade", 5 * 60 - 1, 0, "AAA"), ("commit", 0, 0, ""), ask]
+        for what, first, second, third in [*steps, *later]:
             if what == "trade":
                 chart.trade(NOW_US + first * MINUTE_US + second * 1_000_000, second + 1, third)
             elif what == "commit":
@@ -103,6 +122,7 @@ def test_bars_are_those_that_reading_all_would_give(steps):
                 times = (first * 1_000_000, (first + second) * 1_000_000)
                 kept = chart.bars(*times, interval=third)
                 assert kept == chart.bars(*times, interval=third, keeping=False)
+                assert told(kept) == chart.by_hand(*times, third)
                 assert kept == chart.bars(*times, interval=third)
     finally:
         chart.tables.runner.close()
@@ -168,3 +188,23 @@ def test_another_symbols_states_are_its_own(chart):
     traded_for_hours(chart)
     chart.bars(0, 5 * HOUR_US)
     assert {bar["close"] for bar in chart.bars(0, 5 * HOUR_US, symbol="BBB")} == {5}
+
+
+def test_minutes_that_are_kept_are_not_read_again_when_they_have_become_five_or_an_hour(chart):
+    hour_us = -(-NOW_US // HOUR_US) * HOUR_US - NOW_US
+    for minute in range(70):
+        chart.trade(NOW_US + hour_us + minute * MINUTE_US, minute + 1)
+        chart.trade(NOW_US + hour_us + minute * MINUTE_US + 1, minute + 2)
+    chart.commit()
+    end_us = hour_us + 65 * MINUTE_US
+    chart.bars(hour_us, end_us)
+    for later in (75, 4 * 60 - 1):  # the last minutes have become five minutes, then all but them an hour
+        chart.trade(NOW_US + hour_us + later * MINUTE_US, 7_777)
+        chart.commit()
+        chart.tables.history.windows.clear()
+        found = chart.bars(hour_us, end_us)
+        assert {(one.from_us, one.to_us) for one in chart.tables.history.windows} <= {
+            (None, NOW_US + hour_us),
+            (NOW_US + end_us, None),
+        }
+        assert told(found) == chart.by_hand(hour_us, end_us, "1m")

@@ -361,6 +361,26 @@ def test_of_rows_too_many_to_keep_those_of_the_symbol_are_kept(tmp_path, monkeyp
     direct.close()
 
 
+def test_a_symbols_rows_are_found_wherever_they_lie_in_a_row_group(tmp_path):
+    table = FolderTable(tmp_path, TRADES)
+    sorted_rows = rows(TRADES, *({"source_sequence": n, "symbol": "ABC"[n % 3]} for n in range(30)))
+    scattered = sorted_rows.sort_by("source_sequence")
+    table.append_foreign(scattered, row_group_size=7, write_statistics=False)
+    direct = reader(cache_bytes=0)  # nothing is small enough to be kept as a whole
+    for place, symbol in enumerate("ABC"):
+        read = found(direct, table, Predicate(symbols=(symbol,)))
+        assert sorted(read["source_sequence"]) == list(range(place, 30, 3))
+    assert not len(found(direct, table, Predicate(symbols=("AB",))))
+    direct.close()
+
+
+def test_a_column_of_one_value_and_nulls_is_not_taken_for_that_value(tmp_path, direct):
+    table = FolderTable(tmp_path, TRADES)
+    table.append(rows(TRADES, {"source_sequence": 5, "native_id": "x"}, {"source_sequence": None}))
+    read = found(direct, table).select("source_sequence", "native_id", "id_epoch")
+    assert sorted(read.rows(), key=str) == [(5, "x", 0), (None, None, 0)]
+
+
 @pytest.mark.parametrize("value", ["922337203.6854775808", "-1", "99999999999999999"])
 def test_amounts_of_any_size_may_be_asked_for_in_a_list(tmp_path, direct, value):
     table = FolderTable(tmp_path, TRADES)

@@ -18,7 +18,7 @@ from seamark.query_gateway.lru import Lru
 from seamark.query_gateway.opening import Opened
 from seamark.query_gateway.ordered_rows import WINDOW_ROWS
 from seamark.query_gateway.question import MINUTE_US
-from seamark.query_gateway.sources import Window
+from seamark.query_gateway.sources import HistoryPlan, Window
 
 States: TypeAlias = tuple[pl.DataFrame, ...]
 """Frames with `start_us`: when each state's interval begins. No interval goes beyond the minute it begins in. Empty
@@ -80,17 +80,40 @@ class KeptStates:
         if len(edges) < 2:
             return Reading()
         touched = _touched(edges, table.tail)
-        windows, known, kept = [Window(None, edges[0])], list[States](), list[_Stretch]()
-        for number, (ends, made_of) in enumerate(zip(pairwise(edges), plan.made_of(edges), strict=True)):
-            stretch = _Stretch(name, *ends, made_of)
-            if number in touched:
-                windows.append(Window(*ends))
-            elif (states := self._known.get(stretch)) is not None:
-                known.append(states)
+        stretches = _stretches(name, plan, edges)
+        settled = [stretch for number, stretch in enumerate(stretches) if number not in touched]
+        known = {stretch: states for stretch in settled if (states := self._known.get(stretch)) is not None}
+        for whole_us, part_us in ((_HOUR_US, _FIVE_US), (_FIVE_US, MINUTE_US)):
+            lacking = [one for one in settled if one not in known and one.next_us - one.first_us == whole_us]
+            known |= self._joined(name, plan, lacking, part_us)
+        windows = [Window(one.first_us, one.next_us) for one in stretches if one not in known]
+        return Reading(
+            (Window(None, edges[0]), *windows, Window(edges[-1], None)),
+            tuple(known.values()),
+            tuple(one for one in settled if one not in known),
+        )
+
+    def _joined(
+        self, name: Hashable, plan: HistoryPlan, wholes: Sequence[_Stretch], part_us: int
+    ) -> dict[_Stretch, States]:
+        """States of stretches of which all parts are kept; kept as one from now on.
+
+        A piece that may lie in a stretch may lie in one of its parts, so the parts follow from what it follows from.
+        """
+        edges = sorted({at for one in wholes for at in range(one.first_us, one.next_us + 1, part_us)})
+        parts = {part.first_us: part for part in _stretches(name, plan, edges)} if wholes else {}
+        found = {}
+        for whole in wholes:
+            states = []
+            for at_us in range(whole.first_us, whole.next_us, part_us):
+                if (part := self._known.get(parts[at_us])) is None:
+                    break
+                states.append(part)
             else:
-                windows.append(Window(*ends))
-                kept.append(stretch)
-        return Reading((*windows, Window(edges[-1], None)), tuple(known), tuple(kept))
+                filled = [part for part in states if part]
+                found[whole] = tuple(pl.concat(frames) for frames in zip(*filled, strict=True))
+                self._put(whole, found[whole])
+        return found
 
     def keep(self, reading: Reading, states: States) -> None:
         """`states`: of all that was read for `reading`, ascending; those of its stretches are kept."""
@@ -101,9 +124,19 @@ class KeptStates:
             mine = tuple(
                 frame[list(range(first, behind))] for frame, (first, behind) in zip(states, ends, strict=True)
             )
-            size = _ENTRY_BYTES + _PIECE_BYTES * len(stretch.made_of)
-            size += sum(int(frame.estimated_size()) for frame in mine)
-            self._known.put(stretch, mine if any(map(len, mine)) else (), size)
+            self._put(stretch, mine if any(map(len, mine)) else ())
+
+    def _put(self, stretch: _Stretch, states: States) -> None:
+        size = _ENTRY_BYTES + _PIECE_BYTES * len(stretch.made_of)
+        self._known.put(stretch, states, size + sum(int(frame.estimated_size()) for frame in states))
+
+
+def _stretches(name: Hashable, plan: HistoryPlan, edges: Sequence[int]) -> list[_Stretch]:
+    """From each edge to the next."""
+    return [
+        _Stretch(name, *ends, made_of)
+        for ends, made_of in zip(pairwise(edges), plan.made_of(edges), strict=True)
+    ]
 
 
 def _edges(from_us: int, to_us: int, newest_us: int, dense: bool) -> list[int]:

@@ -15,9 +15,6 @@ from seamark.query_gateway.direct.datafile_cache import DataFiles
 from seamark.query_gateway.direct.decode import decode
 from seamark.query_gateway.lru import Lru
 
-_NEVER_ONE_VALUE = (pl.Decimal, pl.Datetime, pl.List)
-"""Types not looked at: comparing them would take longer than it saves."""
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -30,7 +27,7 @@ class Group:
     keep: bool
     """All of it is wanted again soon."""
     symbol: str = ""
-    """Else its rows of this symbol are."""
+    """Only its rows of this symbol are wanted, and again soon; then `keep` is not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,8 @@ class ColumnReader:
     def begin(
         self, kind: RecordKind, table: Table, part: Part, cancelled: threading.Event
     ) -> Callable[[], list[pl.DataFrame]]:
-        """A call that waits for all rows of each of the part's groups; at once, where all is kept.
+        """A call that waits for each of the part's groups: for all of its rows, those of its symbol at least; at
+        once, where all is kept.
 
         It gives nothing if `cancelled` is set before it was its turn.
 
@@ -93,30 +91,24 @@ class ColumnReader:
     ) -> list[pl.DataFrame]:
         if cancelled.is_set():
             return []
-        wanted = [(group.number, names) for group, names in zip(part.groups, lacking, strict=True)]
+        wanted = [
+            # What is kept has all rows, and so must have what is put beside it.
+            (group.number, names, group.symbol if before is None else "")
+            for group, names, before in zip(part.groups, lacking, kept, strict=True)
+        ]
         footer = self._data.footer(kind, table, part.path, part.size_bytes)
-        ranges = [one for number, names in wanted for one in footer.ranges(number, names)]
+        ranges = [one for number, names, _ in wanted for one in footer.ranges(number, names)]
         source = self._data.source(table, footer, ranges)
         frames = []
-        for group, before, columns in zip(
+        for group, before, decoded in zip(
             part.groups, kept, decode(source, footer, kind, wanted), strict=True
         ):
-            frame = pl.DataFrame(columns)
-            if before is not None:
-                frame = pl.concat([before, frame], how="horizontal")
-            if group.keep:
-                frame = self._keep(part.path, group.number, "", frame)
-            elif group.symbol:
-                if not group.sure:
-                    frame = frame.filter(pl.col("symbol") == group.symbol)
-                frame = self._keep(part.path, group.number, group.symbol, frame)
+            frame = decoded if before is None else pl.concat([before, decoded], how="horizontal")
+            if group.keep or (group.symbol and before is None):
+                key = (part.path, group.number, group.symbol)
+                self._kept.put(key, frame, int(frame.estimated_size()))
             frames.append(_selected(frame, group))
         return frames
-
-    def _keep(self, path: str, number: int, symbol: str, frame: pl.DataFrame) -> pl.DataFrame:
-        frame = _compact(frame)
-        self._kept.put((path, number, symbol), frame, int(frame.estimated_size()))
-        return frame
 
 
 def _without(names: Sequence[str], held: Collection[str]) -> list[str]:
@@ -126,17 +118,3 @@ def _without(names: Sequence[str], held: Collection[str]) -> list[str]:
 def _selected(frame: pl.DataFrame, group: Group) -> pl.DataFrame:
     """A copy of the columns: what is done to it does not spread out the one value that a kept column holds."""
     return frame[group.columns]
-
-
-def _compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """Columns of one value hold it once: half of those of one symbol in one file."""
-    if not len(frame):
-        return frame
-    single = [
-        pl.lit(series[0], series.dtype).alias(series.name)
-        for series in frame
-        if series.dtype not in _NEVER_ONE_VALUE
-        and series[0] == series[-1]
-        and series.eq_missing(series[0]).all()
-    ]
-    return frame.with_columns(single)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +17,9 @@ from seamark.query_gateway.direct.errors import DirectReadRefused
 from seamark.query_gateway.direct.ranges import Range
 
 _FIELD_ID = b"PARQUET:field_id"
+_TELLING = (pa.string(), pa.int32(), pa.int64())
+"""Types whose bounds are the values themselves."""
+Constant: TypeAlias = str | int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,12 +35,20 @@ class Footer:
     """Numbers of a column's Parquet columns; a nested one has several."""
     groups: pl.DataFrame
     """Row groups, as pieces, with their number as `group`."""
+    constants: Sequence[Mapping[str, Constant]]
+    """By row group: text and whole numbers that are the same in all of its rows."""
 
-    def ranges(self, group: int, columns: Iterable[str]) -> list[Range]:
-        """Where columns of a row group lie."""
+    def stored(self, group: int, columns: Sequence[str]) -> list[str]:
+        """Which of some columns of a row group must be read: of the others its one value is known here. One
+        at least, which says how many rows there are."""
+        known = self.constants[group]
+        return [name for name in columns if name not in known] or [*columns[:1]]
+
+    def ranges(self, group: int, columns: Sequence[str]) -> list[Range]:
+        """Where lies what must be read for columns of a row group."""
         found = self.metadata.row_group(group)
         ranges = []
-        for name in columns:
+        for name in self.stored(group, columns):
             for leaf in self.leaves.get(name, ()):
                 chunk = found.column(leaf)
                 # A column without a dictionary page may say 0.
@@ -54,14 +65,34 @@ def footer_of(
     Raises:
         DirectReadRefused: its columns cannot be told.
     """
-    names = _names(path, metadata.schema.to_arrow_schema(), schema, row_schema(kind).names)
+    arrow = metadata.schema.to_arrow_schema()
+    names = _names(path, arrow, schema, row_schema(kind).names)
     of_root: dict[str, list[int]] = {}
     for leaf in range(metadata.num_columns):
         of_root.setdefault(metadata.schema.column(leaf).path.partition(".")[0], []).append(leaf)
     leaves = {name: tuple(of_root[found]) for name, found in names.items()}
-    return Footer(
-        path, size_bytes, metadata, names, leaves, _groups(kind, path, size_bytes, metadata, leaves)
-    )
+    groups = _groups(kind, path, size_bytes, metadata, leaves)
+    plain = {
+        name: places[0]
+        for name, places in leaves.items()
+        if arrow.field(names[name]).type == row_schema(kind).field(name).type
+        and row_schema(kind).field(name).type in _TELLING
+    }
+    constants = [_constants(metadata.row_group(at), plain) for at in range(metadata.num_row_groups)]
+    return Footer(path, size_bytes, metadata, names, leaves, groups, constants)
+
+
+def _constants(group: pq.RowGroupMetaData, leaves: Mapping[str, int]) -> dict[str, Constant]:
+    """Bounds that are equal are exact, however they were cut; they do not tell of nulls."""
+    found = {}
+    for name, leaf in leaves.items():
+        said = group.column(leaf).statistics
+        if said is None or not said.has_min_max or not said.has_null_count or said.null_count:
+            continue
+        least = said.min_raw
+        if least == said.max_raw:
+            found[name] = _stored(least)
+    return found
 
 
 def _names(path: str, file: pa.Schema, schema: Schema, wanted: Iterable[str]) -> dict[str, str]:

@@ -164,15 +164,17 @@ class DirectReader:
         matches = may_match(plan.predicate, plan.kind)
         sure = surely_matches(plan.predicate, window, plan.kind) if below is None else pl.lit(value=False)
         small = len(plan.columns) * _CELL_BYTES * plan.estimate.rows <= self._column_bytes // 2
+        symbols = plan.predicate.symbols
+        symbol = ""
+        if plan.refined and not small and len(symbols) == 1 and len(plan.pieces) <= _MOST_KEPT:
+            symbol = symbols[0]
         again = pl.lit(small)
-        if window.from_us is not None:
+        if not symbol and window.from_us is not None:
             again = again | (pl.col("timestamp_min") < window.from_us)
-        if window.to_us is not None:
+        if not symbol and window.to_us is not None:
             again = again | (pl.col("timestamp_max") >= window.to_us)
         marks = {"sure": sure, "keep": again.fill_null(value=False)}
         if plan.refined:
-            symbols = plan.predicate.symbols
-            symbol = symbols[0] if len(symbols) == 1 and len(plan.pieces) <= _MOST_KEPT else ""
             lazy = plan.pieces.lazy().filter(lies).with_columns(**marks)
             yield from _packed(lazy, plan.columns, compared, symbol)
             return
