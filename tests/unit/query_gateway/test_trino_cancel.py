@@ -1,4 +1,4 @@
-"""A query that Trino works on without a row yet is ended there when nobody waits, over HTTP on loopback."""
+"""Trino that does not give all rows: who leaves ends the query there, and what is lacking is said. HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
 from seamark.query_gateway.pin import pin_snapshot
 from seamark.query_gateway.sources import Window
@@ -20,13 +21,15 @@ from unit.query_gateway.lake import KIND, Lake
 
 @dataclass
 class Coordinator:
-    """One that never has a row."""
+    """One that never has more than its first rows."""
 
     port: int
     sessions: list[str] = field(default_factory=list)
     asked: threading.Event = field(default_factory=threading.Event)
     deleted: threading.Event = field(default_factory=threading.Event)
     """It was told to stop."""
+    rows: list[list[object]] = field(default_factory=list)
+    """Given at once; behind them it fails."""
 
 
 @pytest.fixture
@@ -47,11 +50,19 @@ def coordinator():
         def do_POST(self):  # noqa: N802
             told.sessions.append(self.headers.get("X-Trino-Session", ""))
             self.rfile.read(int(self.headers["content-length"]))
-            self.working()
+            if told.rows:
+                query = f"http://127.0.0.1:{told.port}/v1/statement/executing/q/1"
+                price = {"name": "price", "type": "varchar", "typeSignature": {"rawType": "varchar"}}
+                body = {"id": "q", "infoUri": query, "nextUri": query, "stats": {"state": "RUNNING"}}
+                self.answer(200, body | {"columns": [price], "data": told.rows})
+            else:
+                self.working()
 
         def do_GET(self):  # noqa: N802
             told.asked.set()
-            if told.deleted.wait(0.5):
+            if told.rows:
+                self.answer(500)
+            elif told.deleted.wait(0.5):
                 error = {
                     "errorName": "USER_CANCELED",
                     "errorCode": 1,
@@ -80,7 +91,8 @@ def coordinator():
     server.server_close()
 
 
-def test_who_leaves_before_the_first_row_ends_the_query(coordinator):
+def planned(coordinator):
+    """(history, plan of all prices)"""
     lake = Lake()
     snapshot = lake.commit(1, 1)
     pin = pin_snapshot(KIND.value, lake.view, snapshot)
@@ -88,7 +100,18 @@ def test_who_leaves_before_the_first_row_ends_the_query(coordinator):
     history = TrinoHistory(
         "127.0.0.1", coordinator.port, "test", "lake", "market", planner, longest_seconds=12
     )
-    plan = history.plan(pin, Predicate(), ("price",))
+    return history, history.plan(pin, Predicate(), ("price",))
+
+
+def test_a_failure_behind_the_first_rows_is_not_the_end_of_them(coordinator):
+    coordinator.rows = [["123456789012345678.0123456789"], [None]]
+    history, plan = planned(coordinator)
+    with pytest.raises(CatalogUnavailable, match="500"):
+        list(history.read(plan, Window(), None, threading.Event()))
+
+
+def test_who_leaves_before_the_first_row_ends_the_query(coordinator):
+    history, plan = planned(coordinator)
     cancelled, frames = threading.Event(), []
     reading = threading.Thread(
         target=lambda: frames.extend(history.read(plan, Window(), None, cancelled)), daemon=True
