@@ -1,4 +1,4 @@
-"""Trino that does not give all rows: who leaves ends the query there, and what is lacking is said. HTTP on loopback."""
+"""What Trino gives, and does not: values are exact, who leaves ends the query there. HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow as pa
 import pytest
 
 from seamark.lake.errors import CatalogUnavailable
 from seamark.market.predicate import Predicate
+from seamark.market.schema import row_schema
 from seamark.query_gateway.pin import pin_snapshot
 from seamark.query_gateway.sources import Window
 from seamark.query_gateway.trino_history import TrinoHistory
@@ -29,7 +33,9 @@ class Coordinator:
     deleted: threading.Event = field(default_factory=threading.Event)
     """It was told to stop."""
     rows: list[list[object]] = field(default_factory=list)
-    """Given at once; behind them it fails."""
+    """Given at once."""
+    fails: bool = False
+    """Behind them; else they are all."""
 
 
 @pytest.fixture
@@ -52,9 +58,12 @@ def coordinator():
             self.rfile.read(int(self.headers["content-length"]))
             if told.rows:
                 query = f"http://127.0.0.1:{told.port}/v1/statement/executing/q/1"
-                price = {"name": "price", "type": "varchar", "typeSignature": {"rawType": "varchar"}}
-                body = {"id": "q", "infoUri": query, "nextUri": query, "stats": {"state": "RUNNING"}}
-                self.answer(200, body | {"columns": [price], "data": told.rows})
+                body = {"id": "q", "infoUri": query, "stats": {"state": "RUNNING"}, "data": told.rows}
+                signature = {"rawType": "varchar", "arguments": []}
+                body["columns"] = [{"name": "c", "type": "varchar", "typeSignature": signature}] * len(
+                    told.rows[0]
+                )
+                self.answer(200, body | ({"nextUri": query} if told.fails else {}))
             else:
                 self.working()
 
@@ -91,8 +100,8 @@ def coordinator():
     server.server_close()
 
 
-def planned(coordinator):
-    """(history, plan of all prices)"""
+def planned(coordinator, *columns):
+    """(history, plan of all rows)"""
     lake = Lake()
     snapshot = lake.commit(1, 1)
     pin = pin_snapshot(KIND.value, lake.view, snapshot)
@@ -100,11 +109,45 @@ def planned(coordinator):
     history = TrinoHistory(
         "127.0.0.1", coordinator.port, "test", "lake", "market", planner, longest_seconds=12
     )
-    return history, history.plan(pin, Predicate(), ("price",))
+    return history, history.plan(pin, Predicate(), columns or ("price",))
+
+
+def test_values_are_exact(coordinator):
+    coordinator.rows = [
+        ["2026-11-29 23:39:00.000001 UTC", "123456789012345678.0123456789", None, "币安人生USDT"],
+        ["1969-12-31 23:59:59.999999 UTC", "-0.0000000001", 2**63 - 1, " UTC"],
+    ]
+    columns = ("timestamp", "price", "source_sequence", "symbol")
+    history, plan = planned(coordinator, *columns)
+    (frame,) = history.read(plan, Window(), None, threading.Event())
+    assert frame.to_arrow().cast(
+        pa.schema([row_schema(KIND).field(name) for name in columns])
+    ).to_pylist() == [
+        {
+            "timestamp": datetime(2026, 11, 29, 23, 39, 0, 1, UTC),
+            "price": Decimal("123456789012345678.0123456789"),
+            "source_sequence": None,
+            "symbol": "币安人生USDT",
+        },
+        {
+            "timestamp": datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC),
+            "price": Decimal("-0.0000000001"),
+            "source_sequence": 2**63 - 1,
+            "symbol": " UTC",
+        },
+    ]
+
+
+@pytest.mark.parametrize("text", ["2026-11-29 23:39:00.000001", "2026-11-29 23:39:00.000001 Europe/Berlin"])
+def test_an_instant_of_no_known_zone_is_refused(coordinator, text):
+    coordinator.rows = [[text]]
+    history, plan = planned(coordinator, "timestamp")
+    with pytest.raises(pa.ArrowInvalid):
+        list(history.read(plan, Window(), None, threading.Event()))
 
 
 def test_a_failure_behind_the_first_rows_is_not_the_end_of_them(coordinator):
-    coordinator.rows = [["123456789012345678.0123456789"], [None]]
+    coordinator.rows, coordinator.fails = [["0.0000000001"]], True
     history, plan = planned(coordinator)
     with pytest.raises(CatalogUnavailable, match="500"):
         list(history.read(plan, Window(), None, threading.Event()))
