@@ -58,11 +58,9 @@ def coordinator():
             self.rfile.read(int(self.headers["content-length"]))
             if told.rows:
                 query = f"http://127.0.0.1:{told.port}/v1/statement/executing/q/1"
-                body = {"id": "q", "infoUri": query, "stats": {"state": "RUNNING"}, "data": told.rows}
-                signature = {"rawType": "varchar", "arguments": []}
-                body["columns"] = [{"name": "c", "type": "varchar", "typeSignature": signature}] * len(
-                    told.rows[0]
-                )
+                body: dict[str, object] = {"id": "q", "infoUri": query, "stats": {}, "data": told.rows}
+                column = {"name": "c", "type": "varchar", "typeSignature": {"rawType": "varchar"}}
+                body["columns"] = [column] * len(told.rows[0])
                 self.answer(200, body | ({"nextUri": query} if told.fails else {}))
             else:
                 self.working()
