@@ -4,6 +4,8 @@ The crossover: the same questions over HTTP, more hours each time, read by one e
 other, without load. Two shapes: `rows` gives all six columns of a symbol, `sifted` reads as much of
 all symbols and gives only the largest trades. Then load profile L runs, and one question is asked in
 turn of Trino alone (the statement the gateway would send) and of the gateway, lake and tail together.
+What a hybrid answer adds is told apart by two more: Trino alone through a client that leaves rows as
+they come, unpacked, as the gateway's does; and the gateway with the direct reader, which is all but Trino.
 
 Needs a JDK of version 25 or newer: see engines/trino.
 
@@ -30,7 +32,7 @@ from seamark.market.predicate import Predicate
 from seamark.market.schema import RecordKind
 from seamark.query_gateway.ordered_rows import needed_columns
 from seamark.query_gateway.sources import Window
-from seamark.query_gateway.trino_sql import select
+from seamark.query_gateway.trino_sql import Statement, select
 
 _ROWS_AN_HOUR = 500_000
 _REPEATS = 3
@@ -89,11 +91,13 @@ def _growing(hours: int) -> list[int]:
 def _hybrid(running: Load, server: TrinoServer, asks: int) -> dict[str, object]:
     """The last minutes of a symbol: Trino alone, the gateway with Trino and tail, in turn."""
     host, port = server.address
-    connection = trino.dbapi.connect(host=host, port=port, user="bench", timezone="UTC")  # type: ignore[no-untyped-call]
-    alone, together, rows = [], [], 0
+    given = {"host": host, "port": port, "user": "bench", "timezone": "UTC"}
+    connection = trino.dbapi.connect(**given)  # type: ignore[no-untyped-call]
+    unpacked = trino.dbapi.connect(**given, http_headers={"Accept-Encoding": "identity"})  # type: ignore[no-untyped-call]
+    alone, plain, together, direct, rows = [], [], [], [], 0
     for _ in range(asks):
         from_us = time.time_ns() // 1_000 - 2 * _HYBRID_MINUTES * MINUTE_US
-        asked = {"symbols": _HYBRID_SYMBOL, "start": str(from_us), "fields": SIX, "engine": "trino"}
+        asked = {"symbols": _HYBRID_SYMBOL, "start": str(from_us), "fields": SIX}
         statement = select(
             '"lake"."market"."trades"',
             RecordKind.TRADES,
@@ -103,19 +107,28 @@ def _hybrid(running: Load, server: TrinoServer, asks: int) -> dict[str, object]:
             Window(),
             None,
         )
-        began = time.perf_counter()
-        cursor = connection.cursor()
-        cursor.execute(statement.sql, statement.parameters)
-        rows = len(cursor.fetchall())
-        alone.append((time.perf_counter() - began) * 1e3)
-        together.append(_ask(running, asked))
+        took, rows = _fetched(connection.cursor(), statement)
+        alone.append(took)
+        together.append(_ask(running, asked | {"engine": "trino"}))
+        plain.append(_fetched(unpacked.cursor(legacy_primitive_types=True), statement)[0])
+        direct.append(_ask(running, asked | {"engine": "direct"}))
     over = [both - one for both, one in zip(together, alone, strict=True)]
     return {
         "rows_of_trino": rows,
         "trino_alone_ms": _percentiles(alone),
+        "trino_alone_rows_as_they_come_ms": _percentiles(plain),
         "hybrid_through_trino_ms": _percentiles(together),
+        "hybrid_through_direct_reader_ms": _percentiles(direct),
         "hybrid_over_trino_alone_ms": {"p50": round(statistics.median(over), 1)},
     }
+
+
+def _fetched(cursor: trino.dbapi.Cursor, statement: Statement) -> tuple[float, int]:
+    """(milliseconds until all rows are there, how many)"""
+    began = time.perf_counter()
+    cursor.execute(statement.sql, statement.parameters)  # type: ignore[no-untyped-call]
+    rows = len(cursor.fetchall())
+    return (time.perf_counter() - began) * 1e3, rows
 
 
 def _percentiles(milliseconds: list[float]) -> dict[str, float]:
