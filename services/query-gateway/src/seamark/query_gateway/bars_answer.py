@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, TypeAlias
@@ -19,13 +20,15 @@ from seamark.query_gateway.completeness import completeness, id_runs, united
 from seamark.query_gateway.finality_index import FinalityIndex
 from seamark.query_gateway.gaps import GapLedger
 from seamark.query_gateway.kept_states import KeptStates, Reading
+from seamark.query_gateway.merge import ordered, stacked
 from seamark.query_gateway.opening import NamedGaps, Opened, Opening
 from seamark.query_gateway.ordered_rows import needed_columns
+from seamark.query_gateway.pin import Pin
 from seamark.query_gateway.question import INTERVALS_US, MINUTE_US, BarsQuestion, hash_of
 from seamark.query_gateway.reading import OpenTable
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.seen import routing_of
-from seamark.query_gateway.sources import Window
+from seamark.query_gateway.sources import History, Window
 from seamark.query_gateway.threads import done_by_rows
 
 _KIND = RecordKind.TRADES
@@ -45,6 +48,8 @@ class BarsAnswers:
         self._gaps = gaps
         self._finality = FinalityIndex(opening)
         self._kept = KeptStates(_KEPT_BYTES)
+        self._traded: set[tuple[str, str, str]] = set()
+        """Exchange, market and symbol of what was learned; all that are traded are few."""
 
     async def answer(self, question: BarsQuestion, call: Call) -> Answer:
         """Bars of intervals with trades, ascending; the first and the last may be cut by the question's range."""
@@ -60,20 +65,14 @@ class BarsAnswers:
             question.interval,
         )
         want = opening.want(question.consistency, _KIND.value, named)
-        filters = tuple(
-            filter_of(_KIND, column, Comparison.EQ, (value,))
-            for column, value in (("exchange", question.exchange), ("market", question.market))
-        )
-        predicate = Predicate(
-            (question.symbol,), Clock.EVENT, question.from_us, question.to_us, filters, want.known_at_us
-        )
-
+        market = (question.exchange, question.market, question.symbol)
+        predicate = _trades_of(*market, question.from_us, question.to_us, want.known_at_us)
         granule_us = min(interval_us, MINUTE_US)
         reading = Reading()
 
         def stretches(opened: Opened) -> Sequence[Window] | None:
             nonlocal reading
-            name = (question.exchange, question.market, question.symbol, granule_us)
+            name = (*market, granule_us)
             reading = self._kept.reading(name, question.from_us, question.to_us, opened)
             return reading.windows
 
@@ -121,6 +120,41 @@ class BarsAnswers:
             return finished(found, verdicts, completeness(starts, interval_us, ids, counted, lacking))
 
         return whole_answer(header, BARS_SCHEMA, await asyncio.to_thread(bars))
+
+    def learn(
+        self, pin: Pin, history: History, first_us: int, behind_us: int, cancelled: threading.Event
+    ) -> int:
+        """Keep what all symbols' minutes in [first, behind) of history come to, before anybody asks. Blocking.
+        Returns how many rows that took.
+
+        Raises:
+            SnapshotGone, CatalogUnavailable: and what else reading history raises.
+        """
+        plan = history.plan(pin, Predicate(from_us=first_us, to_us=behind_us), _READ)
+        frames = [*history.read(plan, Window(first_us, behind_us), None, cancelled)]
+        if cancelled.is_set() or not frames:
+            return 0
+        rows = stacked(frames)
+        traded = rows.partition_by("exchange", "market", "symbol", as_dict=True)
+        self._traded |= {(str(exchange), str(market), str(symbol)) for exchange, market, symbol in traded}
+        edges = range(first_us, behind_us + 1, MINUTE_US)
+        for market in self._traded:
+            of_market = history.plan(pin, _trades_of(*market, first_us, behind_us), _READ)
+            mine = traded.get(market)
+            # That there were no trades is worth knowing, too.
+            states = _part(ordered([mine], _KIND, _READ, False), MINUTE_US) if mine is not None else ()
+            self._kept.learn((*market, MINUTE_US), of_market, edges, states)
+        return len(rows)
+
+
+def _trades_of(
+    exchange: str, market: str, symbol: str, from_us: int, to_us: int, known_at_us: int | None = None
+) -> Predicate:
+    filters = tuple(
+        filter_of(_KIND, column, Comparison.EQ, (value,))
+        for column, value in (("exchange", exchange), ("market", market))
+    )
+    return Predicate((symbol,), Clock.EVENT, from_us, to_us, filters, known_at_us)
 
 
 class _Part(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from pyiceberg.catalog import Catalog
@@ -14,6 +14,7 @@ from pyiceberg.catalog import Catalog
 from seamark.lake.iceberg import IcebergTable
 from seamark.lake.states import ObjectStateStore
 from seamark.market.schema import RecordKind
+from seamark.query_gateway.ahead import Ahead
 from seamark.query_gateway.cursor import CursorCodec
 from seamark.query_gateway.direct.reader import DirectReader
 from seamark.query_gateway.gaps import GapLedger
@@ -44,17 +45,18 @@ class Composed:
     _tails: TailReplicas
     _direct: DirectReader
     _cluster: KafkaCluster
-    _polling: asyncio.Task[None] | None = None
+    _ahead: Ahead
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Begin to poll the catalog."""
-        self._polling = asyncio.create_task(self.pins.run())
+        """Begin to poll the catalog, and to follow what it brings."""
+        self._tasks = [asyncio.create_task(self.pins.run()), asyncio.create_task(self._ahead.run())]
 
     async def close(self) -> None:
-        if self._polling is not None:
-            self._polling.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._polling
+                await task
         await self._tails.close()
         self._direct.close()
         self._cluster.close()
@@ -97,4 +99,5 @@ def build(settings: GatewaySettings, catalog: Catalog) -> Composed:
     opening = Opening(pins, opener, histories, CursorCodec(key), limits)
     symbols = KnownSymbols(lambda call: answer_instruments(opening, (), Latest(), call))
     gateway = Gateway(opening, opener, GapLedger(opening), symbols)
-    return Composed(gateway, pins, tails, direct, cluster)
+    ahead = Ahead(pins, direct, gateway.learn, settings.ahead_seconds)
+    return Composed(gateway, pins, tails, direct, cluster, ahead)

@@ -49,6 +49,8 @@ class Gateway:
         self._opener = opener
         self._gaps = gaps
         self._bars = BarsAnswers(opening, gaps)
+        self.learn = self._bars.learn
+        """Keeps states of bars before they are asked for; see `BarsAnswers.learn`."""
 
     async def query(self, question: Question, call: Call) -> Answer:
         """Rows in the total order; see `Question`."""

@@ -26,6 +26,8 @@ where there are no rows."""
 
 _FIVE_US = 5 * MINUTE_US
 _HOUR_US = 60 * MINUTE_US
+_PARTS_US = {_HOUR_US: _FIVE_US, _FIVE_US: MINUTE_US}
+"""What a stretch may be made of."""
 _SETTLED_US = 2 * _HOUR_US
 """So long before history's newest row hours are kept whole: files of them seldom come any more."""
 _QUIET_US = 10 * MINUTE_US
@@ -83,9 +85,9 @@ class KeptStates:
         stretches = _stretches(name, plan, edges)
         settled = [stretch for number, stretch in enumerate(stretches) if number not in touched]
         known = {stretch: states for stretch in settled if (states := self._known.get(stretch)) is not None}
-        for whole_us, part_us in ((_HOUR_US, _FIVE_US), (_FIVE_US, MINUTE_US)):
-            lacking = [one for one in settled if one not in known and one.next_us - one.first_us == whole_us]
-            known |= self._joined(name, plan, lacking, part_us)
+        for stretch in settled:
+            if stretch not in known and (states := self._joined(plan, stretch)) is not None:
+                known[stretch] = states
         windows = [Window(one.first_us, one.next_us) for one in stretches if one not in known]
         return Reading(
             (Window(None, edges[0]), *windows, Window(edges[-1], None)),
@@ -93,27 +95,26 @@ class KeptStates:
             tuple(one for one in settled if one not in known),
         )
 
-    def _joined(
-        self, name: Hashable, plan: HistoryPlan, wholes: Sequence[_Stretch], part_us: int
-    ) -> dict[_Stretch, States]:
-        """States of stretches of which all parts are kept; kept as one from now on.
+    def _joined(self, plan: HistoryPlan, whole: _Stretch) -> States | None:
+        """States of a stretch of which all parts are kept; kept as one from now on.
 
         A piece that may lie in a stretch may lie in one of its parts, so the parts follow from what it follows from.
         """
-        edges = sorted({at for one in wholes for at in range(one.first_us, one.next_us + 1, part_us)})
-        parts = {part.first_us: part for part in _stretches(name, plan, edges)} if wholes else {}
-        found = {}
-        for whole in wholes:
-            states = []
-            for at_us in range(whole.first_us, whole.next_us, part_us):
-                if (part := self._known.get(parts[at_us])) is None:
-                    break
-                states.append(part)
-            else:
-                filled = [part for part in states if part]
-                found[whole] = tuple(pl.concat(frames) for frames in zip(*filled, strict=True))
-                self._put(whole, found[whole])
-        return found
+        part_us = _PARTS_US.get(whole.next_us - whole.first_us)
+        if part_us is None:
+            return None
+        states = []
+        for part in _stretches(whole.name, plan, range(whole.first_us, whole.next_us + 1, part_us)):
+            if (found := self._known.get(part)) is None and (found := self._joined(plan, part)) is None:
+                return None
+            states.append(found)
+        joined = tuple(pl.concat(frames) for frames in zip(*filter(None, states), strict=True))
+        self._put(whole, joined)
+        return joined
+
+    def learn(self, name: Hashable, plan: HistoryPlan, edges_us: Sequence[int], states: States) -> None:
+        """`states`: of all rows from the first edge to the last; kept from each edge to the next."""
+        self.keep(Reading(kept=tuple(_stretches(name, plan, edges_us))), states)
 
     def keep(self, reading: Reading, states: States) -> None:
         """`states`: of all that was read for `reading`, ascending; those of its stretches are kept."""
@@ -142,7 +143,7 @@ def _stretches(name: Hashable, plan: HistoryPlan, edges: Sequence[int]) -> list[
 def _edges(from_us: int, to_us: int, newest_us: int, dense: bool) -> list[int]:
     """Where stretches begin and end, the same for each question that has their times: hours, then five minutes,
     then minutes. `dense`: rows of hours would be too many to hold."""
-    at_us = -(-from_us // _FIVE_US) * _FIVE_US
+    at_us = -(-from_us // MINUTE_US) * MINUTE_US
     edges = [at_us]
     while True:
         step_us = MINUTE_US

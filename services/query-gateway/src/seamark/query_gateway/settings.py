@@ -55,6 +55,12 @@ class GatewaySettings(LakeSettings):
     direct_budget_bytes: int = Field(
         2 * _GIB, ge=0, description="0 or more: compressed bytes above which Trino reads history"
     )
+    ahead_seconds: float = Field(
+        3_600.0,
+        ge=0,
+        le=86_400,
+        description="0 to 86400 seconds of the newest trades whose bars are made ahead",
+    )
     scan_rows: int = Field(
         0, ge=0, description="0 (no limit) or more: rows of history that one answer may read"
     )
