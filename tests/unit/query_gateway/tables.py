@@ -233,6 +233,11 @@ class Lakes:
         self._tables = tables
         self.windows: list[Window] = []
         """That were read."""
+        self.warmed: list[str] = []
+        """Tables of the pins that were."""
+
+    def warm(self, pin: Pin) -> None:
+        self.warmed.append(pin.table)
 
     def plan(self, pin: Pin, predicate: Predicate, columns: Sequence[str]) -> HistoryPlan:
         kind = RecordKind(pin.table)

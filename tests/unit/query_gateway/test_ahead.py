@@ -19,8 +19,6 @@ class Followed(Chart):
     def __init__(self, span_seconds=5 * 3_600):
         super().__init__()
         tables = self.tables
-        tables.history.warmed = []
-        tables.history.warm = tables.history.warmed.append
         self.ahead = Ahead(
             tables.pins, tables.history, self.keeping.learn, span_seconds, lambda: tables.now_us
         )
@@ -84,7 +82,7 @@ def test_none_is_made_where_none_is_wanted_and_files_are_at_hand_all_the_same():
     traded_for_hours(chart)
     chart.follow()
     assert chart.tables.history.windows == []
-    assert [pin.table for pin in chart.tables.history.warmed] == ["trades", "quotes"]
+    assert chart.tables.history.warmed == ["trades", "quotes"]
     chart.tables.runner.close()
 
 
