@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from seamark.query_gateway.pin import Known
 from seamark.query_gateway.question import AsKnownAt, AtCursor, BarsQuestion
 from seamark.query_gateway.running import Call
 from seamark.query_gateway.shared_run import SharedRun, share_seconds
+from seamark.query_gateway.threads import done_by_rows
 from seamark.query_gateway.want import Want
 
 _KIND = RecordKind.FEED_EVENTS
@@ -114,7 +114,9 @@ class _Feed:
     def told(self, opened: Opened, asked: Sequence[_Asked]) -> _Told:
         """What stands now, for those who asked; it stays, whatever is folded later."""
         shards = {shard: frontier.now() for shard, frontier in self.shards.items()}
-        return _Told(shards, dict(self.shard_of), self.closed.now(one.symbol for one in asked), opened)
+        symbols = {one.symbol for one in asked}
+        shard_of = {symbol: self.shard_of[symbol] for symbol in symbols & self.shard_of.keys()}
+        return _Told(shards, shard_of, self.closed.now(symbols), opened)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +125,7 @@ class _Told:
 
     shards: Mapping[int, Settled]
     shard_of: Mapping[str, int]
+    """Of symbols asked for."""
     closed: Mapping[str, SymbolMinutes]
     opened: Opened
     """The table of events as it was read for it."""
@@ -229,7 +232,7 @@ class FinalityIndex:
         newer = Filter("kafka_timestamp", Comparison.GE, (feed.next_us,))
         opened, rows = await self._events(name, _KINDS, (newer,), want, call, feed.known)
         if rows is not None:
-            await asyncio.to_thread(feed.add, rows)
+            await done_by_rows(len(rows), feed.add, rows)
         feed.known = Known(opened.table.pin.revision, opened.table.end)
         feed.next_us = max(feed.next_us, feed.newest_us - opened.table.freshness_ms * 1000 - _MARGIN_US)
         if len(feed.shards) > 1 and any(one.symbol not in feed.shard_of for one in asked):
