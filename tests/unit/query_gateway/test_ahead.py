@@ -27,7 +27,7 @@ class Followed(Chart):
         """Until nothing waits, or so many steps."""
         for _ in range(steps):
             self.tables.runner.run(self.ahead.step())
-            if not self.ahead._waiting:
+            if self.ahead.idle:
                 break
 
 
@@ -101,7 +101,7 @@ def test_it_goes_on_until_it_is_cancelled(chart):
 
     async def followed():
         running = asyncio.create_task(chart.ahead.run())
-        while chart.ahead._waiting or not chart.tables.history.windows:
+        while not chart.ahead.idle or not chart.tables.history.windows:
             await asyncio.sleep(0.01)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

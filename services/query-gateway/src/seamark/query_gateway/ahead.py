@@ -68,13 +68,19 @@ class Ahead:
         self._minutes = 1
         """Of the next step: so many as are read at once with the memory of one window."""
         self._stopped = threading.Event()
+        self._failing = ""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing that was looked at waits."""
+        return not self._waiting
 
     async def run(self) -> None:
         """Until cancelled."""
         try:
             while True:
                 took_seconds = await self.step()
-                await asyncio.sleep(took_seconds * _REST if self._waiting else _LOOK_SECONDS)
+                await asyncio.sleep(_LOOK_SECONDS if self.idle else took_seconds * _REST)
         finally:
             self._stopped.set()
 
@@ -89,8 +95,11 @@ class Ahead:
                     await asyncio.to_thread(self._look, kind, pin)
             if self._waiting:
                 await asyncio.to_thread(self._next, self._pins.current(RecordKind.TRADES))
+            self._failing = ""
         except (QueryError, LakeError) as error:
-            logger.info("what questions will want was not made", extra={"error": str(error)})
+            if str(error) != self._failing:
+                logger.info("bars are not made ahead", extra={"error": str(error)})
+            self._failing = str(error)
         return time.monotonic() - began
 
     def _look(self, kind: RecordKind, pin: Pin) -> None:

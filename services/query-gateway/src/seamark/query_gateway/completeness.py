@@ -43,7 +43,7 @@ def id_runs(rows: pl.DataFrame) -> pl.DataFrame:
 
     `rows`: timestamp, feed and source_sequence, in any order; fastest in the total order.
     """
-    counted = rows.select("timestamp", "feed", "source_sequence").filter(pl.col("feed") == COUNTED_FEED)
+    counted = rows["timestamp", "feed", "source_sequence"].filter(pl.col("feed") == COUNTED_FEED)
     minutes = counted["timestamp"].to_physical().to_numpy() // MINUTE_US * MINUTE_US
     ids = counted["source_sequence"].fill_null(_NO_ID).to_numpy()
     ascending = (minutes[1:] > minutes[:-1]) | ((minutes[1:] == minutes[:-1]) & (ids[1:] >= ids[:-1]))
