@@ -26,6 +26,13 @@ def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
     return frame.with_columns(texts) if texts else frame
 
 
+def json_objects(batch: pa.RecordBatch) -> bytes:
+    """One JSON object a row, commas between; columns in the order of the batch."""
+    sink = BytesIO()
+    _frame(batch).write_json(sink)  # a third of the time of lines that are joined
+    return sink.getvalue()[1:-1]
+
+
 def json_lines(batch: pa.RecordBatch) -> bytes:
     """One JSON object a row, each line ended; columns in the order of the batch."""
     sink = BytesIO()
