@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 
+from seamark.query_gateway import bars_answer
 from seamark.query_gateway.ahead import Ahead
 from seamark.query_gateway.question import MINUTE_US
 from unit.query_gateway.tables import NOW_US
@@ -84,6 +85,14 @@ def test_none_is_made_where_none_is_wanted_and_files_are_at_hand_all_the_same():
     assert chart.tables.history.windows == []
     assert chart.tables.history.warmed == ["trades", "quotes"]
     chart.tables.runner.close()
+
+
+def test_what_would_be_too_many_rows_is_left_to_those_who_ask(chart, monkeypatch):
+    monkeypatch.setattr(bars_answer, "_MOST_LEARNED_ROWS", 0)
+    traded_for_hours(chart)
+    chart.follow()
+    assert chart.tables.history.windows == []
+    assert told(chart.bars(0, 5 * HOUR_US)) == chart.by_hand(0, 5 * HOUR_US, "1m")
 
 
 def test_a_step_that_fails_is_left_out(chart):
