@@ -66,7 +66,7 @@ def test_every_answer_is_the_log_below_its_end(kind):
 
 
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("name", ANSWER_DEFECTS)
+@pytest.mark.parametrize("name", [*ANSWER_DEFECTS])
 def test_a_defect_of_the_read_side_turns_the_model_red(name):
     with ANSWER_DEFECTS.broken(name):
         for seed_number in (1, 2, 3):

@@ -48,7 +48,7 @@ def test_table_is_the_fold_of_the_log_whatever_happens(kind, seed_number):
     run(kind, seed_number, RUNS_PER_SEED)
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize("name", [*DEFECTS])
 def test_defect_turns_the_model_red(name):
     with DEFECTS.broken(name):
         for kind in MACHINES:
