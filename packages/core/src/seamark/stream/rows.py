@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
@@ -17,7 +17,13 @@ from seamark.sequencing.state import SequenceKey
 from seamark.stream.topics import parse_market_topic
 
 _KEY = ("exchange", "market", "feed", "symbol")
-SHARED = ("stream_id", "kafka_partition", "repair_seq", "asset_class")
+_SHARED: Mapping[str, tuple[Callable[[StreamPartition, str], int | str], type[pl.DataType]]] = {
+    "stream_id": (lambda where, topic: where.stream_id, pl.Int32),
+    "kafka_partition": (lambda where, topic: where.partition, pl.Int32),
+    "repair_seq": (lambda where, topic: 0, pl.Int32),
+    "asset_class": (lambda where, topic: parse_market_topic(topic).asset_class, pl.Categorical),
+}
+SHARED = frozenset(_SHARED)
 """Columns that all rows of a partition have alike: not kept by row."""
 _REPEATING = ("exchange", "market", "feed", "symbol", "currency", "status", "leg")
 """Text that repeats: four bytes a row while it is buffered, and a dictionary in the file."""
@@ -100,19 +106,14 @@ def with_streams(
 ) -> pl.DataFrame:
     """As `with_stream`, of several partitions (with their topics), so many rows of each behind each other.
     `names`: those of `SHARED` that are wanted."""
-    values: Mapping[str, tuple[list[int] | list[str], type[pl.DataType]]] = {
-        "stream_id": ([where.stream_id for where, _ in parts], pl.Int32),
-        "kafka_partition": ([where.partition for where, _ in parts], pl.Int32),
-        "repair_seq": ([0] * len(parts), pl.Int32),
-        "asset_class": ([parse_market_topic(topic).asset_class for _, topic in parts], pl.Categorical),
-    }
-    places = np.repeat(np.arange(len(parts)), counts)
     columns = []
     # Column by column, and without polars' engine: it costs more than the few rows of most answers do.
-    for name in SHARED:
+    for name, (of_part, kind) in _SHARED.items():
         if name in names:
-            of_parts, kind = values[name]
+            of_parts = [of_part(*part) for part in parts]
             column = pl.Series(name, of_parts, kind)
-            alike = len(set(of_parts)) == 1
-            columns.append(column.new_from_index(0, len(rows)) if alike else column[places])
+            if len(set(of_parts)) == 1:
+                columns.append(column.new_from_index(0, len(rows)))
+            else:
+                columns.append(column[np.repeat(np.arange(len(parts)), counts)])
     return rows.hstack(columns)

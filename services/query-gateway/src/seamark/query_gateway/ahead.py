@@ -124,5 +124,6 @@ class Ahead:
         if first_us < from_us:
             self._waiting.append((first_us, from_us))
         rows = self._learn(pin, self._history, from_us, behind_us, self._stopped)
-        a_minute = rows * MINUTE_US // (behind_us - from_us)
-        self._minutes = max(1, min(WINDOW_ROWS // max(a_minute, 1), _MOST_MINUTES))
+        # None: there may have been too many, and a shorter step has fewer.
+        fitting = WINDOW_ROWS * (behind_us - from_us) // (rows * MINUTE_US) if rows else 1
+        self._minutes = max(1, min(fitting, _MOST_MINUTES))

@@ -67,14 +67,14 @@ class BarsAnswers:
             question.interval,
         )
         want = opening.want(question.consistency, _KIND.value, named)
-        market = (question.exchange, question.market, question.symbol)
-        predicate = _trades_of(*market, question.from_us, question.to_us, want.known_at_us)
+        instrument = (question.exchange, question.market, question.symbol)
+        predicate = _trades_of(*instrument, question.from_us, question.to_us, want.known_at_us)
         granule_us = min(interval_us, MINUTE_US)
         reading = Reading()
 
         def stretches(opened: Opened) -> Sequence[Window] | None:
             nonlocal reading
-            name = (*market, granule_us)
+            name = (*instrument, granule_us)
             reading = self._kept.reading(name, question.from_us, question.to_us, opened)
             return reading.windows
 
@@ -142,12 +142,12 @@ class BarsAnswers:
         traded = rows.partition_by("exchange", "market", "symbol", as_dict=True)
         self._traded |= {(str(exchange), str(market), str(symbol)) for exchange, market, symbol in traded}
         edges = range(first_us, behind_us + 1, MINUTE_US)
-        for market in self._traded:
-            of_market = history.plan(pin, _trades_of(*market, first_us, behind_us), _READ)
-            mine = traded.get(market)
+        for instrument in self._traded:
+            of_instrument = history.plan(pin, _trades_of(*instrument, first_us, behind_us), _READ)
+            mine = traded.get(instrument)
             # That there were no trades is worth knowing, too.
             states = _part(ordered([mine], _KIND, _READ, False), MINUTE_US) if mine is not None else ()
-            self._kept.learn((*market, MINUTE_US), of_market, edges, states)
+            self._kept.learn((*instrument, MINUTE_US), of_instrument, edges, states)
         return len(rows)
 
 

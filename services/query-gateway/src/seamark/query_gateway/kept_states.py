@@ -84,10 +84,9 @@ class KeptStates:
         touched = _touched(edges, table.tail)
         stretches = _stretches(name, plan, edges)
         settled = [stretch for number, stretch in enumerate(stretches) if number not in touched]
-        known = {stretch: states for stretch in settled if (states := self._known.get(stretch)) is not None}
-        for stretch in settled:
-            if stretch not in known and (states := self._joined(plan, stretch)) is not None:
-                known[stretch] = states
+        known = {
+            stretch: states for stretch in settled if (states := self._states(plan, stretch)) is not None
+        }
         windows = [Window(one.first_us, one.next_us) for one in stretches if one not in known]
         return Reading(
             (Window(None, edges[0]), *windows, Window(edges[-1], None)),
@@ -95,20 +94,22 @@ class KeptStates:
             tuple(one for one in settled if one not in known),
         )
 
-    def _joined(self, plan: HistoryPlan, whole: _Stretch) -> States | None:
-        """States of a stretch of which all parts are kept; kept as one from now on.
+    def _states(self, plan: HistoryPlan, whole: _Stretch) -> States | None:
+        """What is kept of a stretch, or of all its parts; then as one from now on. None: it must be read.
 
         A piece that may lie in a stretch may lie in one of its parts, so the parts follow from what it follows from.
         """
+        if (states := self._known.get(whole)) is not None:
+            return states
         part_us = _PARTS_US.get(whole.next_us - whole.first_us)
         if part_us is None:
             return None
-        states = []
+        parts = []
         for part in _stretches(whole.name, plan, range(whole.first_us, whole.next_us + 1, part_us)):
-            if (found := self._known.get(part)) is None and (found := self._joined(plan, part)) is None:
+            if (found := self._states(plan, part)) is None:
                 return None
-            states.append(found)
-        joined = tuple(pl.concat(frames) for frames in zip(*filter(None, states), strict=True))
+            parts.append(found)
+        joined = tuple(pl.concat(frames) for frames in zip(*filter(None, parts), strict=True))
         self._put(whole, joined)
         return joined
 

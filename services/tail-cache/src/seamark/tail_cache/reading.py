@@ -106,10 +106,10 @@ class Reader:
         self._columns = list(columns) or names
         needed = {*self._columns, *predicate.columns, *(("timestamp",) if nearest else ())}
         self._nearest = nearest
-        self._shared = needed.intersection(SHARED)
-        self._shared_asked = not predicate.columns.isdisjoint(SHARED)
+        self._shared = needed & SHARED
+        self._shared_asked = bool(predicate.columns & SHARED)
         # A frame without columns would have no rows.
-        self._kept = [name for name in names if name in needed.difference(SHARED)] or ["kafka_offset"]
+        self._kept = [name for name in names if name in needed - SHARED] or ["kafka_offset"]
         self._asked = predicate
         self._conditions: dict[_Left, pl.Expr | None] = {}
         self.schema = _schema(kind, tuple(self._columns))

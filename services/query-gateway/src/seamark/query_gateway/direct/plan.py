@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -24,7 +25,7 @@ _Integers: TypeAlias = npt.NDArray[np.int64]
 _Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Pieces of one snapshot that may hold matching rows."""
 
@@ -82,14 +83,20 @@ class Plan:
 
     def made_of(self, edges_us: Sequence[int]) -> Sequence[frozenset[Hashable]]:
         """Pieces that may lie from each edge to the next; edges ascend. A file never changes, nor do its row groups."""
-        names = np.empty(len(self.pieces), object)
-        names[:] = [*self.pieces.select("path", *(["group"] if self.refined else [])).iter_rows()]
-        least = self.pieces["timestamp_min"].fill_null(_UNKNOWN.min).to_numpy()
-        greatest = self.pieces["timestamp_max"].fill_null(_UNKNOWN.max).to_numpy()
+        names, least, greatest = self._spans
         return [
             frozenset(names[(least < next_us) & (greatest >= first_us)])
             for first_us, next_us in pairwise(edges_us)
         ]
+
+    @cached_property
+    def _spans(self) -> tuple[npt.NDArray[np.object_], _Integers, _Integers]:
+        """Names of the pieces, their first and last times. Bars look at many stretches of one plan."""
+        names = np.empty(len(self.pieces), object)
+        names[:] = [*self.pieces.select("path", *(["group"] if self.refined else [])).iter_rows()]
+        least = self.pieces["timestamp_min"].fill_null(_UNKNOWN.min).to_numpy()
+        greatest = self.pieces["timestamp_max"].fill_null(_UNKNOWN.max).to_numpy()
+        return names, least, greatest
 
 
 def _rows_before(first_us: _Integers, behind_us: _Integers, rows: _Integers) -> tuple[_Integers, _Floats]:

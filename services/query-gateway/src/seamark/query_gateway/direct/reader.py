@@ -169,10 +169,11 @@ class DirectReader:
         if plan.refined and not small and len(symbols) == 1 and len(plan.pieces) <= _MOST_KEPT:
             symbol = symbols[0]
         again = pl.lit(small)
-        if not symbol and window.from_us is not None:
-            again = again | (pl.col("timestamp_min") < window.from_us)
-        if not symbol and window.to_us is not None:
-            again = again | (pl.col("timestamp_max") >= window.to_us)
+        edges = Window() if symbol else window
+        if edges.from_us is not None:
+            again = again | (pl.col("timestamp_min") < edges.from_us)
+        if edges.to_us is not None:
+            again = again | (pl.col("timestamp_max") >= edges.to_us)
         marks = {"sure": sure, "keep": again.fill_null(value=False)}
         if plan.refined:
             lazy = plan.pieces.lazy().filter(lies).with_columns(**marks)

@@ -29,7 +29,7 @@ def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
 def json_objects(batch: pa.RecordBatch) -> bytes:
     """One JSON object a row, commas between; columns in the order of the batch."""
     sink = BytesIO()
-    _frame(batch).write_json(sink)  # a third of the time of lines that are joined
+    _frame(batch).write_json(sink)  # by hand a third of the time of lines that are joined
     return sink.getvalue()[1:-1]
 
 
